@@ -1,0 +1,43 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install run test quick lint format bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make .venv with spamcli and what its tests need
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+run: install  ## download (or find) the data, train, evaluate, predict
+	$(BIN)/spamcli download
+	$(BIN)/spamcli train
+	$(BIN)/spamcli evaluate
+	$(BIN)/spamcli predict "Ok, see you at the station at six" "You have WON a guaranteed prize! Call now to claim"
+
+test: install  ## every test
+	$(BIN)/python -m pytest
+
+quick: install  ## the tests that take under two minutes together
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: install  ## style and mistakes
+	$(BIN)/ruff check spamcli tests
+	$(BIN)/ruff format --check spamcli tests
+
+format: install  ## format the code
+	$(BIN)/ruff check --fix spamcli tests
+	$(BIN)/ruff format spamcli tests
+
+bench: install  ## measure what the README quotes; needs an idle machine
+	$(BIN)/python tests/bench.py
+
+clean:  ## remove what was made, but not the data
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

@@ -1,0 +1,6 @@
+"""`python -m spamcli`."""
+
+from spamcli.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A biLM as a module in TF-Hub's format: a SavedModel with ELMo's two signatures, strings in, vectors out."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from spamcli.bilm.model import BiLM
+from spamcli.characters import BEGIN_WORD, END_WORD, FIRST_BYTE, PAD_CHAR, SEPARATORS_PATTERN, TOKEN_PATTERN
+from spamcli.errors import WriteError
+from spamcli.modules import TOKENIZER_FILE
+
+
+def split_in_graph(text: tf.Tensor, tokenizer: str) -> tf.RaggedTensor:
+    """The same tokens as `characters.TOKENIZERS[tokenizer]`: string [b] -> ragged string [b, tokens]."""
+    if tokenizer == "space":
+        tokens = tf.strings.split(text, sep=" ")
+        return tf.ragged.boolean_mask(tokens, tf.ragged.map_flat_values(tf.not_equal, tokens, ""))
+    text = tf.strings.regex_replace(text, SEPARATORS_PATTERN, " ")
+    return tf.strings.split(tf.strings.regex_replace(text, TOKEN_PATTERN, r"\0 "))
+
+
+def char_ids_in_graph(tokens: tf.Tensor, max_characters: int) -> tf.Tensor:
+    """The same char ids as `characters.encode_tokens`: string [n] -> int32 [n, max_characters]."""
+    size = max_characters - 2
+    data = tf.cast(tf.io.decode_raw(tokens, tf.uint8, fixed_length=size), tf.int32) + FIRST_BYTE  # [n, size]
+    data = tf.pad(data, [[0, 0], [0, 1]])
+    length = tf.minimum(tf.strings.length(tokens), size)[:, None]
+    place = tf.range(size + 1)[None, :]
+    ids = tf.where(place < length, data, tf.where(place == length, END_WORD, PAD_CHAR))
+    return tf.pad(ids, [[0, 0], [1, 0]], constant_values=BEGIN_WORD)
+
+
+class ELMoModule(tf.Module):
+    """What `tf.saved_model.load` gives back: `__call__` and the signatures `default` and `tokens`."""
+
+    def __init__(self, bilm: BiLM):
+        super().__init__()
+        self.bilm = bilm
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, text):
+        """One vector a message, the mean over its tokens of the mean of the layers: string [b] -> float32 [b, dim]."""
+        return self.default(text)["default"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def default(self, text):
+        """TF-Hub ELMo's signature `default`: string [b] -> all its outputs."""
+        tokens = split_in_graph(text, self.bilm.config.tokenizer)
+        return self.tokens(tokens.to_tensor(""), tf.cast(tokens.row_lengths(), tf.int32))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.string, "tokens"),
+            tf.TensorSpec([None], tf.int32, "sequence_len"),
+        ]
+    )
+    def tokens(self, tokens, sequence_len):
+        """TF-Hub ELMo's signature `tokens`: string [b, l], int32 [b] -> word_emb, lstm_outputs1, lstm_outputs2, elmo, default.
+
+        Each distinct token goes through the char-CNN once. Vectors in padded places are zero.
+        """
+        distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
+        char_ids = char_ids_in_graph(distinct, self.bilm.config.max_characters)
+        vectors = self.bilm.token_vectors(tf.concat([self.bilm.mark_char_ids(), char_ids], axis=0))
+        layers = self.bilm.layer_vectors(vectors, tf.reshape(positions + 2, tf.shape(tokens)), sequence_len)
+        real = tf.sequence_mask(sequence_len, tf.shape(tokens)[1], tf.float32)[:, :, None]
+        layers = [layer * real for layer in layers]
+        elmo = tf.add_n(layers) / len(layers)
+        return {
+            "word_emb": layers[0][:, :, : self.bilm.config.projection],
+            **{f"lstm_outputs{k}": layer for k, layer in enumerate(layers[1:], start=1)},
+            "elmo": elmo,
+            "default": tf.math.divide_no_nan(tf.reduce_sum(elmo, axis=1), tf.reduce_sum(real, axis=1)),
+        }
+
+
+def export(bilm: BiLM, directory: Path, card: str) -> None:
+    """Write a module: SavedModel, tokenizer and a card (README.md). The directory appears whole or not at all.
+
+    Weights are stored in float16, half the bytes; what the module computes is float32.
+    Raises: WriteError, also if something is there already.
+    """
+    if directory.exists():
+        raise WriteError(f"{directory}: exists already; name another directory with -o")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    except OSError as error:
+        raise WriteError(
+            f"{directory}: cannot be written ({error.strerror}); name another directory with -o"
+        ) from error
+    try:
+        stored = BiLM(
+            bilm.config, {name: variable.value() for name, variable in bilm.weights.items()}, storage=tf.float16
+        )
+        module = ELMoModule(stored)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        signatures = {"default": module.default, "tokens": module.tokens}
+        tf.saved_model.save(module, str(partial), signatures=signatures, options=options)
+        (partial / "fingerprint.pb").unlink(missing_ok=True)  # random; nothing reads it
+        (partial / TOKENIZER_FILE).parent.mkdir()
+        (partial / TOKENIZER_FILE).write_text(json.dumps({"tokenizer": bilm.config.tokenizer}) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        partial.chmod(0o755)
+        os.rename(partial, directory)
+    except (OSError, tf.errors.OpError) as error:
+        raise WriteError(
+            f"{directory}: cannot be written ({error}); free some space, or name another directory"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""A frozen ELMo behind a handle: messages -> their pooled layers, each message once, kept in a cache.
+
+Pooling and mixing are linear, mean_t(gamma sum_j s_j h_jt) = gamma sum_j s_j mean_t(h_jt), so the means over the tokens
+of the three layers are all that a classifier ever needs of a message.
+"""
+
+import hashlib
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from spamcli import modules
+from spamcli.characters import TOKENIZERS
+from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS
+
+NUM_LAYERS = 3
+_POOLING = "mean"  # over the real tokens; part of the cache's name
+_LAYERS = ("word_emb", "lstm_outputs1", "lstm_outputs2")
+
+
+class ELMo:
+    """A module with TF-Hub ELMo's `tokens` signature; TensorFlow and the module are loaded at the first uncached message.
+
+    Args:
+        handle: `builtin`, a URL or a directory.
+        cache: directory of the cache of pooled layers; None for none.
+        max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone.
+    Raises: UnavailableError, NotFoundError.
+    """
+
+    def __init__(self, handle: str = BUILTIN, cache: Path | None = None, max_batch_tokens=MAX_BATCH_TOKENS):
+        self.handle, self.max_batch_tokens = handle, max_batch_tokens
+        self.directory = modules.resolve(handle)
+        self.fingerprint = modules.fingerprint(self.directory)
+        self.tokenize = TOKENIZERS[modules.tokenizer(self.directory)]
+        self.cache = open_cache(cache, self.fingerprint) if cache else None
+        self._signature = None
+
+    @property
+    def signature(self):
+        """The loaded module's `tokens` signature."""
+        if self._signature is None:
+            self._signature = modules.load(self.directory)
+        return self._signature
+
+    def pooled_layers(
+        self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> np.ndarray:
+        """Mean over the tokens of each layer: float32 [messages, 3, dim]; NaN where a message has no tokens.
+
+        Args:
+            texts: messages; equal ones are encoded once.
+            progress: called with messages done and to do.
+        """
+        tokens = {text: self.tokenize(text) for text in dict.fromkeys(texts)}
+        spoken = [text for text in tokens if tokens[text]]
+        pooled = self.cache.read(spoken) if self.cache else {}
+        missing = sorted((text for text in spoken if text not in pooled), key=lambda text: len(tokens[text]))
+        done = 0
+        for batch in batches([len(tokens[text]) for text in missing], self.max_batch_tokens):
+            vectors = self._call([tokens[missing[i]] for i in batch])
+            fresh = dict(zip((missing[i] for i in batch), vectors))
+            if self.cache:
+                self.cache.write(fresh)
+            pooled |= fresh
+            done += len(fresh)
+            progress(done, len(missing))
+        if not pooled:
+            return np.full([len(texts), NUM_LAYERS, 0], np.nan, np.float32)
+        silent = np.full_like(next(iter(pooled.values())), np.nan)
+        return np.stack([pooled.get(text, silent) for text in texts])
+
+    def _call(self, tokens: list[list[str]]) -> np.ndarray:
+        """Pooled layers of one batch: float32 [b, 3, dim]. Pooled here: elmo/1 and /2 average over padding, too."""
+        import tensorflow as tf
+
+        lengths = np.array([len(message) for message in tokens], np.int32)
+        padded = [message + [""] * (lengths.max() - len(message)) for message in tokens]
+        outputs = self.signature(tokens=tf.constant(padded), sequence_len=tf.constant(lengths))
+        real = (np.arange(lengths.max()) < lengths[:, None]).astype(np.float32)[:, None, :] / lengths[:, None, None]
+        means = [(real @ outputs[layer].numpy())[:, 0] for layer in _LAYERS]  # [b, 1, l] @ [b, l, d] -> [b, d]
+        return np.stack([np.concatenate([means[0], means[0]], axis=-1), *means[1:]], axis=1)
+
+
+def batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[range]:
+    """Cut messages in order of length into batches of at most `max_batch_tokens` padded tokens, at least one message each."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > max_batch_tokens:
+            yield range(start, end)
+            start = end
+
+
+class PooledCache:
+    """Pooled layers by message, one SQLite file for each module content: atomic, shared by processes, resumable.
+
+    Vectors alone are kept, under a hash of the message. A damaged file is thrown away: all in it can be made again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._create()
+        except sqlite3.OperationalError:  # locked, read-only, disk full: not the file's fault
+            raise
+        except sqlite3.DatabaseError:
+            path.unlink()
+            self._create()
+
+    def _create(self) -> None:
+        with self._open() as database:
+            database.execute("CREATE TABLE IF NOT EXISTS pooled (message BLOB PRIMARY KEY, layers BLOB) WITHOUT ROWID")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction."""
+        with closing(sqlite3.connect(self.path, timeout=60)) as database, database:
+            yield database
+
+    def read(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Those of the messages that are there: text -> float32 [3, dim]."""
+        found = {}
+        with self._open() as database:
+            for text in texts:
+                row = database.execute("SELECT layers FROM pooled WHERE message = ?", [_key(text)]).fetchone()
+                if row:
+                    found[text] = np.frombuffer(row[0], np.float32).reshape(NUM_LAYERS, -1)
+        return found
+
+    def write(self, pooled: dict[str, np.ndarray]) -> None:
+        """Add messages: text -> float32 [3, dim]."""
+        with self._open() as database:
+            rows = ((_key(text), layers.astype(np.float32).tobytes()) for text, layers in pooled.items())
+            database.executemany("INSERT OR IGNORE INTO pooled VALUES (?, ?)", rows)
+
+
+def open_cache(directory: Path, fingerprint: str) -> PooledCache | None:
+    """The cache of a module's pooled layers, or None with a warning where it cannot be kept."""
+    path = directory / f"{_POOLING}-{fingerprint[:32]}.sqlite"
+    try:
+        return PooledCache(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        warnings.warn(
+            f"{path}: no cache can be kept there ({error}); set XDG_CACHE_HOME to a writable folder", stacklevel=2
+        )
+        return None
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

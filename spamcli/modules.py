@@ -1,0 +1,147 @@
+"""Where an ELMo module comes from: the built-in one, a directory, or a URL fetched once into a cache.
+
+A module is a SavedModel with TF-Hub ELMo's signatures. tensorflow_hub loads it, but does not fetch it: its downloader
+has neither checks nor timeouts, and keeps broken files.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import pooch
+import requests
+
+from spamcli.errors import NotFoundError, UnavailableError
+from spamcli.settings import BUILTIN
+
+TOKENIZER_FILE = Path("assets.extra") / "tokenizer.json"  # in a module whose tokens are not what spaces separate
+OUTPUTS = ("word_emb", "lstm_outputs1", "lstm_outputs2")  # [b,l,d/2], [b,l,d], [b,l,d]
+CONNECT_TIMEOUT, READ_TIMEOUT = 10, 60  # seconds
+
+
+def cache_directory() -> Path:
+    """Where spamcli keeps what it can make or fetch again ($XDG_CACHE_HOME/spamcli)."""
+    return Path(platformdirs.user_cache_dir("spamcli"))
+
+
+def resolve(handle: str) -> Path:
+    """The local directory of a module: `builtin`, a directory, or a URL (fetched, unless the cache has it).
+
+    Raises: NotFoundError, no such directory; UnavailableError, the URL gives no working module.
+    """
+    if handle == BUILTIN:
+        return Path(__file__).parent / "assets" / "elmo"
+    if handle.startswith(("http://", "https://")):
+        return _fetched(handle)
+    directory = Path(handle)
+    if not (directory / "saved_model.pb").is_file():
+        raise NotFoundError(
+            f"{handle}: no SavedModel there; name the directory that holds saved_model.pb, a URL, or {BUILTIN}"
+        )
+    return directory
+
+
+def fingerprint(directory: Path) -> str:
+    """SHA-256 over names and contents of all files of a module."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        with open(path, "rb") as file:
+            content = (
+                hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read())
+            )
+        digest.update(f"{path.relative_to(directory).as_posix()}\0{content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def tokenizer(directory: Path) -> str:
+    """Name of the module's tokenizer; `space`, TF-Hub's, unless the module says otherwise."""
+    path = directory / TOKENIZER_FILE
+    return json.loads(path.read_text(encoding="utf-8"))["tokenizer"] if path.is_file() else "space"
+
+
+def load(directory: Path):
+    """The module's `tokens` signature, called once to see that it works.
+
+    Raises: UnavailableError, if it cannot be loaded, lacks signature or outputs, or gives numbers that are not finite.
+    """
+    import tensorflow as tf
+    import tensorflow_hub as hub
+
+    try:
+        signatures = hub.load(str(directory)).signatures
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise UnavailableError(
+            f"{directory}: not a loadable SavedModel ({_one_line(error)}); fetch or export it again"
+        ) from error
+    if "tokens" not in signatures:
+        raise UnavailableError(f"{directory}: no signature 'tokens', needed of an ELMo. Received: {sorted(signatures)}")
+    signature = signatures["tokens"]
+    absent = [name for name in OUTPUTS if name not in signature.structured_outputs]
+    if absent:
+        raise UnavailableError(
+            f"{directory}: no output {absent[0]!r}. Received: {sorted(signature.structured_outputs)}"
+        )
+    outputs = signature(tokens=tf.constant([["hello", "world"]]), sequence_len=tf.constant([2], tf.int32))
+    if not all(np.isfinite(outputs[name].numpy()).all() for name in OUTPUTS):
+        raise UnavailableError(f"{directory}: the module's vectors are not finite; fetch or export it again")
+    signature.keep_alive = signatures  # a signature does not hold its model's variables
+    return signature
+
+
+def _fetched(url: str) -> Path:
+    """The cached module of a URL; it enters the cache by one rename, after it was loaded and called."""
+    cache = Path(os.environ.get("TFHUB_CACHE_DIR") or cache_directory() / "modules")
+    final = cache / hashlib.sha1(url.encode()).hexdigest()  # the name that tensorflow_hub would give it
+    if (final / "saved_model.pb").is_file():
+        return final
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".partial-") as partial:
+            module = Path(partial) / "module"
+            _extract(_download(url, Path(partial)), module, url)
+            load(module)
+            _enter(module, final)
+    except OSError as error:
+        raise UnavailableError(f"{url}: cannot be kept in {cache} ({_one_line(error)}); set TFHUB_CACHE_DIR") from error
+    return final
+
+
+def _enter(module: Path, final: Path) -> None:
+    try:
+        os.rename(module, final)
+    except OSError:
+        if not (final / "saved_model.pb").is_file():  # else another process was first, with the same module
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(module, final)
+
+
+def _download(url: str, folder: Path) -> Path:
+    asked = url if url.endswith((".tar.gz", ".tgz")) else f"{url}?tf-hub-format=compressed"
+    archive = folder / "module.tar.gz"
+    try:
+        pooch.HTTPDownloader(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT))(asked, str(archive), None)
+    except requests.RequestException as error:
+        raise UnavailableError(
+            f"{url}: not reachable ({_one_line(error)}); fetch it elsewhere and pass its directory"
+        ) from error
+    return archive
+
+
+def _extract(archive: Path, module: Path, url: str) -> None:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(module, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UnavailableError(f"{url}: not a .tar.gz of a SavedModel ({_one_line(error)}); check the URL") from error
+    if not (module / "saved_model.pb").is_file():
+        raise UnavailableError(f"{url}: no saved_model.pb in the archive; check the URL")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

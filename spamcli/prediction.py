@@ -1,0 +1,38 @@
+"""Verdicts on messages."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from spamcli.model_dir import TrainedModel
+
+WINDOW = 2048  # messages judged together
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A message, `ham` or `spam`, and the probability of spam in [0, 1]."""
+
+    text: str
+    label: str
+    p_spam: float
+
+
+def predict(model: TrainedModel, texts: Sequence[str], threshold: float | None = None) -> list[Verdict]:
+    """A verdict on each message, in order; any text gets one, also an empty one.
+
+    Args:
+        threshold: p_spam from which on the verdict is spam; the model's own by default.
+    """
+    threshold = model.config.threshold if threshold is None else threshold
+    return [
+        Verdict(text, "spam" if p >= threshold else "ham", float(p))
+        for text, p in zip(texts, model.p_spam(texts), strict=True)
+    ]
+
+
+def predict_stream(model: TrainedModel, texts: Iterable[str], threshold: float | None = None) -> Iterator[Verdict]:
+    """`predict` on any number of messages, a bounded window at a time."""
+    texts = iter(texts)
+    while window := list(islice(texts, WINDOW)):
+        yield from predict(model, window, threshold)

@@ -1,0 +1,118 @@
+"""How messages are split into training and test: the tutorial's way, Almeida's, and one without copies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import StratifiedGroupKFold
+
+from spamcli.errors import DataError
+from spamcli.messages import Messages
+
+NEAR_COPY = 0.6  # Jaccard similarity of the sets of character 4-grams from which on two messages are near copies
+_TUTORIAL_TRAIN_ROWS = 4457  # the first 80 % of spam.csv's 5,572 rows
+_ALMEIDA_TEST = 3900  # messages, the last of UCI's 5,574 lines
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and test messages: frames with `text`, `label`, and `unseen` in test: without a near copy in training."""
+
+    protocol: str
+    seed: int  # moves `grouped` only
+    train: pd.DataFrame
+    test: pd.DataFrame
+
+
+def default_protocol(messages: Messages) -> str:
+    """`tutorial` for the verified spam.csv, `grouped` for any other file."""
+    return "tutorial" if messages.form == "spam.csv" else "grouped"
+
+
+def split(messages: Messages, protocol: str, seed: int) -> Split:
+    """Split messages by a protocol of `settings.PROTOCOLS`.
+
+    Raises: DataError, where the protocol is defined for the verified collection alone and this is something else.
+    """
+    frame = messages.frame
+    if protocol == "tutorial":
+        if messages.form != "spam.csv":
+            raise DataError(
+                f"{messages.path}: protocol tutorial is rows of the verified spam.csv; use --protocol grouped"
+            )
+        in_train = (frame["row"] < _TUTORIAL_TRAIN_ROWS).to_numpy()
+    elif protocol == "almeida2011":
+        if messages.form not in ("spam.csv", "uci") or messages.reading["raw"]:
+            raise DataError(
+                f"{messages.path}: protocol almeida2011 is lines of the verified collection; use --protocol grouped"
+            )
+        in_train = np.arange(len(frame)) < len(frame) - _ALMEIDA_TEST
+    else:
+        frame = distinct(frame)
+    groups = near_copy_groups(frame["text"])
+    if protocol == "grouped":
+        in_train = _one_fold(frame["label"], groups, seed, messages)
+    test = frame[~in_train].assign(unseen=~np.isin(groups[~in_train], groups[in_train]))
+    return Split(protocol, seed, frame[in_train].reset_index(drop=True), test.reset_index(drop=True))
+
+
+def _one_fold(labels, groups, seed, messages) -> np.ndarray:
+    """Where the training messages are, of one stratified 80/20 split that keeps near copies together."""
+    groups_of_class = [len(np.unique(groups[labels == label])) for label in (0, 1)]
+    if min(groups_of_class) < 5:
+        raise DataError(
+            f"{messages.path}: {groups_of_class[0]} distinct ham, {groups_of_class[1]} distinct spam; at least 5 each are needed"
+        )
+    in_train = np.zeros(len(labels), bool)
+    in_train[validation_split(labels, groups, seed)[0]] = True
+    return in_train
+
+
+def validation_split(labels, groups, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of 80 % and 20 % of messages, stratified, near copies together: int [n], int [m]."""
+    folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=seed)
+    return next(folds.split(np.zeros(len(labels)), labels, groups))
+
+
+def normalise(text: str) -> str:
+    """What two messages must share to count as the same: lower-cased letters and digits alone."""
+    return "".join(character for character in text.lower() if character.isalnum())
+
+
+def distinct(frame: pd.DataFrame) -> pd.DataFrame:
+    """Messages without repetitions (equal after `normalise`), the first of each kept."""
+    return frame[~frame["text"].map(normalise).duplicated()].reset_index(drop=True)
+
+
+def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
+    """Number of the group of each message; near copies, and near copies of those, share one: int [messages].
+
+    Two messages are near copies when the sets of character 4-grams of their words, every digit read as 0, have a Jaccard
+    similarity of NEAR_COPY or more.
+    """
+    vectorizer = CountVectorizer(
+        analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits
+    )
+    try:
+        grams = vectorizer.fit_transform(texts)
+    except ValueError:  # scikit-learn's word for: not one 4-gram in all of them
+        return np.arange(len(texts))
+    sizes = np.asarray(grams.sum(axis=1)).ravel()
+    rows, columns = [], []
+    for start in range(0, grams.shape[0], block):
+        shared = (grams[start : start + block] @ grams.T).tocoo()
+        union = sizes[shared.row + start] + sizes[shared.col] - shared.data
+        near = shared.data >= NEAR_COPY * union
+        rows.append(shared.row[near] + start)
+        columns.append(shared.col[near])
+    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(sizes), len(sizes)))
+    return connected_components(edges, directed=False)[1]
+
+
+def _mask_digits(text: str) -> str:
+    return "".join("0" if character.isdigit() else character for character in text.lower())
