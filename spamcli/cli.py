@@ -76,7 +76,7 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
     """
     from spamcli import sources
 
-    got = sources.download(output, source, offline, force, progress=True)
+    got = sources.download(output, source, offline, force, progress=sys.stderr.isatty())
     click.echo(f"{got.path}: verified ({got.source})")
 
 
@@ -256,7 +256,8 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {}
 
         def show(what: str, done: int, total: int) -> None:

@@ -8,6 +8,7 @@ same again, byte for byte; `repair` undoes what can be undone.
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 
 SPAM_CSV_SHA256 = "440e6ea9fa825578abfdd7b7932ef8393d72ef86c0c33f64676705ce40b1dfc2"
@@ -87,17 +88,15 @@ def _requote(text: str) -> str:
 
 
 def _ungarble(text: str) -> str:
-    for garbled, character in _UNGARBLED:
-        text = text.replace(garbled, character)
-    return text
+    return _GARBLED.sub(lambda garbled: _UNGARBLED[garbled[0]], text)
 
 
-def _ungarbled_pairs() -> list[tuple[str, str]]:
-    """Garbled sequence -> character, longest first, for control characters, Latin letters, general punctuation and the euro."""
+def _ungarbled_pairs() -> dict[str, str]:
+    """Garbled sequence -> character, for control characters, Latin letters, general punctuation and the euro."""
     characters = [chr(c) for c in (*range(0x80, 0x180), *range(0x2010, 0x2040), 0x20AC)]
     pairs = {_garble(c): c for c in reversed(characters)}
-    pairs |= {_garble(c): c for c in reversed(_FIRST_OF_COLLISION)}
-    return sorted(pairs.items(), key=lambda pair: -len(pair[0]))
+    return pairs | {_garble(c): c for c in reversed(_FIRST_OF_COLLISION)}
 
 
 _UNGARBLED = _ungarbled_pairs()
+_GARBLED = re.compile("|".join(map(re.escape, sorted(_UNGARBLED, key=len, reverse=True))))

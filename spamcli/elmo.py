@@ -81,7 +81,8 @@ class ELMo:
         lengths = np.array([len(message) for message in tokens], np.int32)
         padded = [message + [""] * (lengths.max() - len(message)) for message in tokens]
         outputs = self.signature(tokens=tf.constant(padded), sequence_len=tf.constant(lengths))
-        real = (np.arange(lengths.max()) < lengths[:, None]).astype(np.float32)[:, None, :] / lengths[:, None, None]
+        real = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
+        real = real.astype(np.float32)[:, None, :]  # [b, 1, l]
         means = [(real @ outputs[layer].numpy())[:, 0] for layer in _LAYERS]  # [b, 1, l] @ [b, l, d] -> [b, d]
         return np.stack([np.concatenate([means[0], means[0]], axis=-1), *means[1:]], axis=1)
 

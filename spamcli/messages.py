@@ -15,7 +15,7 @@ from spamcli.errors import DataError, NotFoundError
 
 TEXT_COLUMNS = ("text", "message", "sms", "v2")
 LABEL_COLUMNS = ("label", "class", "category", "v1")
-_LABELS = {"ham": 0, "spam": 1, "0": 0, "1": 1}
+_LABELS = {"ham": 0, "spam": 1, "0": 0, "1": 1, "false": 0, "true": 1}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def read_messages(
 
     Args:
         text_column, label_column: names in the header; by default the first of TEXT_COLUMNS and LABEL_COLUMNS.
-        spam_labels: labels that mean spam, every other one meaning ham; by default ham/spam or 0/1 in any case.
+        spam_labels: labels that mean spam, every other one meaning ham; by default ham/spam, 0/1 or false/true
+            in any case.
         raw: read spam.csv exactly as the tutorial did, without repair.
     Raises: NotFoundError; DataError, with line, reason and remedy.
     """
@@ -118,7 +119,7 @@ def _spam_csv_records(data: bytes, raw: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _headerless_records(text: str, path: Path, spam_labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    for row, line in enumerate(text.rstrip("\n").split("\n")):
+    for row, line in enumerate(text.rstrip("\r\n").split("\n")):
         label, tab, message = line.rstrip("\r").partition("\t")
         if not tab:
             raise DataError(f"{path}, line {row + 1}: no tab between label and text; correct the line")
@@ -129,8 +130,9 @@ def _csv_rows(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, dict
     """Line number and fields by name of each record of a CSV or TSV with a header."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1  # where a record begins; a quote that never closes is noticed much later
     try:
-        header = next(reader)
+        header = next(filter(None, reader), [])  # blank lines may come before it
         line = reader.line_num + 1
         for fields in reader:
             if fields and len(fields) != len(header):
@@ -142,7 +144,7 @@ def _csv_rows(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, dict
                 yield line, dict(zip(header, fields))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; check the quotes in this line") from error
+        raise DataError(f"{path}, line {line}: {error}; check the quotes of the record that begins here") from error
 
 
 def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict]]:
@@ -153,6 +155,8 @@ def _jsonl_rows(text: str, path: Path) -> Iterator[tuple[int, dict]]:
             fields = json.loads(record)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {line}: not JSON ({error.msg}); each line must be one object") from error
+        except (ValueError, RecursionError) as error:  # thousands of digits or of brackets
+            raise DataError(f"{path}, line {line}: JSON beyond what can be read; correct the line") from error
         if not isinstance(fields, dict):
             raise DataError(f"{path}, line {line}: a JSON {type(fields).__name__}, not an object; write {{...}} a line")
         yield line, fields
@@ -184,6 +188,11 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
     found = [column for name in usual for column in columns if column.lower() == name]
     if found or len(columns) == 1:
         return (found or list(columns))[0]
+    if not columns:
+        raise DataError(
+            f"{path}, line 1: no column is left for the {kind}; "
+            "a file needs text and label, separated by commas, or by tabs in a .tsv"
+        )
     raise DataError(
         f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column"
     )
@@ -192,7 +201,7 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
 def _label(label: object, spam_labels: Sequence[str], where: str) -> int:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
-    name = str(int(label) if isinstance(label, bool) else label).strip().lower()
+    name = str(label).strip().lower()
     if spam_labels:
         return int(name in {spam_label.strip().lower() for spam_label in spam_labels})
     if name not in _LABELS:

@@ -1,4 +1,4 @@
-"""What is reported of verdicts on labelled messages, and how sure it is. Spam is the positive class; all are fractions."""
+"""What is reported of verdicts on labelled messages, and how sure it is. Spam is positive; all are fractions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Scores:
     Attributes:
         accuracy_interval: Wilson's interval.
         spam_caught: share of spam with the verdict spam (recall); ham_blocked: share of ham with the verdict spam.
-        mcc: Matthews' correlation coefficient; roc_auc: None without both classes.
+        mcc: Matthews' correlation coefficient, 0 without both classes; roc_auc: None without both classes.
     """
 
     n: int
@@ -41,6 +41,7 @@ def score(labels: Sequence[int], p_spam: Sequence[float], threshold: float) -> S
     verdicts = (p_spam >= threshold).astype(int)
     n, errors = len(labels), int((verdicts != labels).sum())
     ham, spam = labels == 0, labels == 1
+    both = ham.any() and spam.any()
     precision, recall, f1, _ = sk.precision_recall_fscore_support(labels, verdicts, average="binary", zero_division=0.0)
     return Scores(
         n=n,
@@ -51,8 +52,8 @@ def score(labels: Sequence[int], p_spam: Sequence[float], threshold: float) -> S
         precision=float(precision),
         recall=float(recall),
         f1=float(f1),
-        mcc=float(sk.matthews_corrcoef(labels, verdicts)),
-        roc_auc=float(sk.roc_auc_score(labels, p_spam)) if ham.any() and spam.any() else None,
+        mcc=float(sk.matthews_corrcoef(labels, verdicts)) if both else 0.0,
+        roc_auc=float(sk.roc_auc_score(labels, p_spam)) if both else None,
         spam_caught=float(recall),
         ham_blocked=float(verdicts[ham].mean()) if ham.any() else 0.0,
         threshold=threshold,

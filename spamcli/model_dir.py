@@ -62,12 +62,13 @@ class ModelConfig:
     @property
     def fingerprint(self) -> str:
         """One line that differs whenever something differs that can move a figure."""
+        reading = [name if value is True else f"{name} {value}" for name, value in self.reading.items() if value]
         parts = {
             "protocol": self.protocol,
             "seed": self.seed,
             "threshold": self.threshold,
-            "elmo": f"{self.elmo['fingerprint'][:8]}",
-            "data": self.data["sha256"][:8] + (" (raw)" if self.data["raw"] else ""),
+            "elmo": self.elmo["fingerprint"][:8],
+            "data": ", ".join([self.data["sha256"][:8], *reading]),
             "recipe": self.recipe,
             "epochs": self.head["epochs"],
             "batch": self.head["batch_size"],

@@ -20,7 +20,10 @@ _ALMEIDA_TEST = 3900  # messages, the last of UCI's 5,574 lines
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test messages: frames with `text`, `label`, and `unseen` in test: without a near copy in training."""
+    """Training and test messages: frames with `text`, `label`, and `unseen` in test.
+
+    A test message is unseen where no chain of near copies (see `near_copy_groups`) leads to a training message.
+    """
 
     protocol: str
     seed: int  # moves `grouped` only
@@ -65,7 +68,8 @@ def _one_fold(labels, groups, seed, messages) -> np.ndarray:
     groups_of_class = [len(np.unique(groups[labels == label])) for label in (0, 1)]
     if min(groups_of_class) < 5:
         raise DataError(
-            f"{messages.path}: {groups_of_class[0]} distinct ham, {groups_of_class[1]} distinct spam; at least 5 each are needed"
+            f"{messages.path}: {groups_of_class[0]} distinct ham, {groups_of_class[1]} distinct spam; "
+            "at least 5 each are needed"
         )
     in_train = np.zeros(len(labels), bool)
     in_train[validation_split(labels, groups, seed)[0]] = True
@@ -91,8 +95,8 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
     """Number of the group of each message; near copies, and near copies of those, share one: int [messages].
 
-    Two messages are near copies when the sets of character 4-grams of their words, every digit read as 0, have a Jaccard
-    similarity of NEAR_COPY or more.
+    Two messages are near copies when the sets of character 4-grams of their words, every digit read as 0, have a
+    Jaccard similarity of NEAR_COPY or more.
     """
     vectorizer = CountVectorizer(
         analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits

@@ -106,7 +106,8 @@ def _scan_gradient(grad, outputs, gates, cells, recurrent_kernel, projection, cl
     num_cells, dim = projection.shape
     recurrent_kernel, projection = (tf.cast(tf.transpose(w), precision) for w in (recurrent_kernel, projection))
     tanh_cells = tf.tanh(cells)
-    saved = [tf.TensorArray(tf.float32, steps).unstack(x) for x in (grad, outputs, gates, cells, tanh_cells)]
+    states = grad, outputs, gates, cells, tanh_cells
+    saved = [tf.TensorArray(tf.float32, steps, clear_after_read=False).unstack(x) for x in states]
 
     def step(t, dh, dc, dzs, dhs):
         grad_t, h, gates_t, c, tanh_c = (array.read(t) for array in saved)

@@ -1,0 +1,58 @@
+"""Fixtures: tiny and real. Nothing here reaches the network, and nothing touches the user's own caches."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+from click.testing import CliRunner
+
+ROOT = Path(__file__).parents[1]
+TINY_MESSAGES = ROOT / "tests" / "tiny_messages.csv"
+
+
+@pytest.fixture(autouse=True)
+def own_caches(tmp_path_factory, monkeypatch):
+    """Every test has its own cache folder, and no SPAMCLI_* or TFHUB_* of the user's."""
+    for name in list(os.environ):
+        if name.startswith(("SPAMCLI_", "TFHUB_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def spam_csv() -> Path:
+    """The real collection, as the tutorial has it."""
+    for path in (ROOT / "data" / "spam.csv", ROOT.parent / "shared" / "data" / "spam.csv"):
+        if path.is_file():
+            return path
+    reason = "data/spam.csv is not there; get it with `spamcli download`"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tiny_elmo(tmp_path_factory) -> Path:
+    """A module of our own with random weights: 4 numbers a direction, tokens split at punctuation."""
+    import tensorflow as tf
+
+    from spamcli.bilm.export import export
+    from spamcli.bilm.model import BiLM, BiLMConfig
+
+    tf.random.set_seed(3)
+    directory = tmp_path_factory.mktemp("modules") / "tiny"
+    export(
+        BiLM(BiLMConfig(char_dim=4, filters=((1, 4), (2, 4)), cells=8, projection=4)), directory, card="A tiny ELMo.\n"
+    )
+    return directory
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Run the command line in an empty folder: cli("train", "--json") -> click's result."""
+    from spamcli.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments, **settings: CliRunner().invoke(main, [str(a) for a in arguments], **settings)

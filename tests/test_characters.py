@@ -1,0 +1,136 @@
+"""Tokens and char ids, worked by hand and on any Unicode. Their copies in the graph are compared in test_export.py."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spamcli import characters
+from spamcli.characters import TOKENIZERS, encode_tokens, replace_surrogates, sentence_marks
+
+# Any code point, surrogates and NUL too, and often the ones that the tokenizers treat in a way of their own.
+ANY_TEXT = st.text(st.characters(exclude_categories=()) | st.sampled_from("aZ9é'’.!?-_#£€@\t\n\r \x00\x85\xa0\u3000😀\ud83d\ude00"))
+
+
+def is_separator(character: str) -> bool:
+    """White space or a control character, by Unicode's own account."""
+    return unicodedata.category(character) in ("Cc", "Zs", "Zl", "Zp")
+
+
+@pytest.mark.parametrize(
+    "text, tokens",
+    [
+        ("", []),
+        (" \t\r\n\x00\u3000", []),
+        ("Free entry", ["Free", "entry"]),
+        ("WIN £1000!!! Call 09061701461.", ["WIN", "£", "1000", "!!!", "Call", "09061701461", "."]),
+        ("don't can’t rock'n'roll", ["don't", "can’t", "rock'n'roll"]),
+        ("'tis the boys' l'été", ["'", "tis", "the", "boys", "'", "l", "'", "été"]),
+        ("wait... what?! -- ok", ["wait", "...", "what", "?", "!", "--", "ok"]),
+        ("<#> &lt; a@b.co", ["<", "#", ">", "&", "lt", ";", "a", "@", "b", ".", "co"]),
+        ("((x)) $$ ##__~~**==", ["(", "(", "x", ")", ")", "$", "$", "##", "__", "~~", "**", "=="]),
+        ("ok😀😀 ☎now 5€", ["ok", "😀", "😀", "☎", "now", "5", "€"]),
+        ("naïve Привет 日本 क्या", ["naïve", "Привет", "日本", "क्या"]),
+        ("a\tb\nc\xa0d\x00e\x85f\u2028g", ["a", "b", "c", "d", "e", "f", "g"]),
+        ("bad\ud83d pair\ud83d\ude00", ["bad\ufffd", "pair", "😀"]),
+    ],
+)
+def test_punctuation_by_hand(text, tokens):
+    assert TOKENIZERS["punctuation"](text) == tokens
+
+
+@pytest.mark.parametrize(
+    "text, tokens",
+    [
+        ("", []),
+        ("   ", []),
+        (" two  spaces ", ["two", "spaces"]),
+        ("don't stop!!!", ["don't", "stop!!!"]),
+        ("tab\tand\nline and\xa0space", ["tab\tand\nline", "and\xa0space"]),
+        ("\x00 \t", ["\x00", "\t"]),
+        ("bad\ud83d", ["bad\ufffd"]),
+    ],
+)
+def test_space_by_hand(text, tokens):
+    assert TOKENIZERS["space"](text) == tokens
+
+
+@pytest.mark.parametrize(
+    "text, valid",
+    [
+        ("plain £ 😀", "plain £ 😀"),
+        ("\ud83d\ude00", "😀"),
+        ("\ud83d", "\ufffd"),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("\ud83dx\ude00", "\ufffdx\ufffd"),
+        ("\ud83d\ud83d\ude00", "\ufffd😀"),
+    ],
+)
+def test_lone_surrogates_cost_nothing_but_themselves(text, valid):
+    assert replace_surrogates(text) == valid
+
+
+def test_separators_are_white_space_and_control_characters():
+    separators = [c for c in map(chr, range(0x110000)) if not characters.split_punctuation(c)]
+    assert separators == [c for c in map(chr, range(0x110000)) if is_separator(c)]
+
+
+@given(ANY_TEXT)
+def test_punctuation_drops_separators_and_nothing_else(text):
+    tokens = TOKENIZERS["punctuation"](text)
+    assert all(tokens)
+    assert "".join(tokens) == "".join(c for c in replace_surrogates(text) if not is_separator(c))
+
+
+@given(ANY_TEXT)
+def test_punctuation_never_joins_what_a_separator_parts(text):
+    parts = "".join(" " if is_separator(c) else c for c in replace_surrogates(text)).split(" ")
+    assert TOKENIZERS["punctuation"](text) == [token for part in parts for token in TOKENIZERS["punctuation"](part)]
+
+
+@given(ANY_TEXT)
+def test_space_drops_spaces_and_nothing_else(text):
+    tokens = TOKENIZERS["space"](text)
+    assert all(tokens)
+    assert " ".join(tokens) == " ".join(part for part in replace_surrogates(text).split(" ") if part)
+
+
+def test_char_ids_by_hand():
+    begin, end, pad = 259, 260, 261
+    expected = [
+        [begin, 97 + 1, 98 + 1, end, pad, pad],
+        [begin, 0xC2 + 1, 0xA3 + 1, end, pad, pad],
+        [begin, end, pad, pad, pad, pad],
+        [begin, 0 + 1, end, pad, pad, pad],
+        [begin, 97 + 1, 98 + 1, 99 + 1, 100 + 1, end],
+        [begin, 97 + 1, 98 + 1, 99 + 1, 0xC2 + 1, end],  # cut in the middle of a character
+    ]
+    ids = encode_tokens(["ab", "£", "", "\x00", "abcdefg", "abc£"], max_characters=6)
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_no_tokens_have_no_char_ids():
+    assert encode_tokens([], 50).shape == (0, 50)
+
+
+@given(st.lists(ANY_TEXT.map(replace_surrogates), max_size=5), st.integers(3, 24))
+def test_char_ids_hold_the_bytes_between_two_marks(tokens, max_characters):
+    for token, row in zip(tokens, encode_tokens(tokens, max_characters).tolist()):
+        data = token.encode()[: max_characters - 2]
+        assert characters.MASK not in row
+        assert row[0] == characters.BEGIN_WORD
+        assert bytes(i - 1 for i in row[1 : 1 + len(data)]) == data
+        assert row[1 + len(data) :] == [characters.END_WORD] + [characters.PAD_CHAR] * (max_characters - 2 - len(data))
+
+
+def test_sentence_marks_by_hand():
+    np.testing.assert_array_equal(sentence_marks(5), [[259, 257, 260, 261, 261], [259, 258, 260, 261, 261]])
+
+
+def test_no_token_is_a_sentence_mark():
+    marks = sentence_marks(4)
+    assert marks.max() < characters.NUM_CHAR_IDS
+    assert not set(marks[:, 1]) & set(range(characters.FIRST_BYTE, characters.FIRST_BYTE + 256))

@@ -1,0 +1,126 @@
+"""A trained model on disk: whole or not there, verified, and nothing in it runs."""
+
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+
+from spamcli import messages, model_dir, protocols, training
+from spamcli.elmo import ELMo
+from spamcli.errors import DataError, NotFoundError, WriteError
+from spamcli.settings import HeadSettings
+
+from conftest import TINY_MESSAGES  # isort: skip
+
+TEXTS = ["See you at six", "WIN a prize now", ""]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_elmo):
+    read = messages.read_messages(TINY_MESSAGES)
+    split = protocols.split(read, "grouped", 1)
+    return training.train(read, split, ELMo(str(tiny_elmo)), HeadSettings(epochs=2), seed=1)[0]
+
+
+@pytest.fixture
+def saved(trained, tmp_path):
+    model_dir.save(trained, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_read_back_it_gives_the_same_verdicts(trained, saved):
+    loaded = model_dir.load(saved)
+    np.testing.assert_allclose(loaded.p_spam(TEXTS), trained.p_spam(TEXTS), atol=1e-6)
+    assert loaded.config == trained.config
+    assert loaded.p_spam([""])[0] == trained.config.prior
+
+
+def test_config_holds_all_that_made_it(saved):
+    config = json.loads((saved / "config.json").read_text())
+    assert config["format"] == 1 and config["protocol"] == "grouped" and config["seed"] == 1
+    assert config["head"] == {
+        "epochs": 2,
+        "epochs_chosen": False,
+        "batch_size": 60,
+        "hidden": 256,
+        "learning_rate": 1e-3,
+    }
+    assert len(config["elmo"]["fingerprint"]) == len(config["data"]["sha256"]) == 64
+    assert set(config["versions"]) == {"spamcli", "tensorflow", "keras"}
+
+
+def test_overwriting_leaves_one_head_and_nothing_half_written(trained, saved):
+    model_dir.save(trained, saved)
+    names = sorted(path.name for path in saved.iterdir())
+    assert len(names) == 2 and names[0] == "config.json" and names[1].startswith("head-")
+
+
+def test_a_flipped_bit_in_the_head_is_found_and_named(saved):
+    (head,) = saved.glob("head-*")
+    data = bytearray(head.read_bytes())
+    for position in random.Random(0).sample(range(len(data)), 8):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        head.write_bytes(flipped)
+        with pytest.raises(DataError, match=head.name):
+            model_dir.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.update(format=99),
+        lambda config: config.update(surprise=1),
+        lambda config: config.pop("head"),
+        lambda config: config.update(files={}),
+        lambda config: config.update(files={"../config.json": "00"}),
+        lambda config: config["elmo"].update(fingerprint="0" * 64),
+    ],
+)
+def test_config_that_it_does_not_recognise_is_refused(saved, change):
+    config = json.loads((saved / "config.json").read_text())
+    change(config)
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="train again"):
+        model_dir.load(saved)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}'])
+def test_config_that_is_none_is_refused(saved, content):
+    (saved / "config.json").write_text(content)
+    with pytest.raises(DataError, match="config.json"):
+        model_dir.load(saved)
+
+
+def test_no_model_there(tmp_path):
+    with pytest.raises(NotFoundError, match="spamcli train"):
+        model_dir.load(tmp_path)
+
+
+def test_place_that_cannot_be_written(trained, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WriteError, match="--model"):
+        model_dir.save(trained, tmp_path / "file" / "model")
+    assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "mine"
+
+
+def test_fingerprints_differ_where_settings_differ(trained):
+    from dataclasses import replace
+
+    config = trained.config
+    others = [
+        replace(config, seed=2),
+        replace(config, protocol="tutorial"),
+        replace(config, threshold=0.4),
+        replace(config, head={**config.head, "epochs": 3}),
+        replace(config, head={**config.head, "batch_size": 30}),
+        replace(config, elmo={**config.elmo, "fingerprint": "f" * 64}),
+        replace(config, data={**config.data, "sha256": "f" * 64}),
+        replace(config, data={**config.data, "raw": True}),
+        replace(config, data={**config.data, "text_column": "other"}),
+        replace(config, data={**config.data, "spam_labels": ["promo"]}),
+        replace(config, versions={**config.versions, "tensorflow": "0"}),
+    ]
+    assert len({c.fingerprint for c in [config, *others]}) == len(others) + 1
