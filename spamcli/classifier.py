@@ -44,7 +44,7 @@ def build_head(num_layers: int, dim: int, settings: HeadSettings) -> keras.Model
     mixed = ScalarMix(num_layers, name="scalar_mix")(pooled)
     hidden = keras.layers.Dense(settings.hidden, activation="relu", name="hidden")(mixed)
     head = keras.Model(pooled, keras.layers.Dense(1, activation="sigmoid", name="p_spam")(hidden))
-    head.compile(keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy", jit_compile=True)
+    head.compile(keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy", jit_compile=False)
     return head
 
 

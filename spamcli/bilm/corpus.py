@@ -1,6 +1,7 @@
 """Text for pretraining: one sentence or message a line -> arrays of token ids, batches of similar length."""
 
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +39,8 @@ class Corpus:
 
     def take(self, rows: np.ndarray) -> "Corpus":
         """The messages `rows` alone, with the vocabulary of all."""
-        tokens = np.concatenate([self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        pieces = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        tokens = np.concatenate([self.tokens[:0], *pieces])  # also of no rows
         return replace(self, tokens=tokens, offsets=_offsets(self.lengths[rows]), lines=self.lines[rows])
 
     def batch(self, rows: np.ndarray) -> "Batch":
@@ -80,9 +82,11 @@ def read_lines(paths: Sequence[Path]) -> Counter[str]:
             with opener(path, "rt", encoding="utf-8") as file:
                 lines.update(dict.fromkeys((line for line in map(str.strip, file) if line), 1))
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); convert it first") from error
-        except (gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{path}: not UTF-8 ({error.reason}); convert it first") from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip file ({error}); fetch it again") from error
+        except OSError as error:
+            raise NotFoundError(f"{path}: cannot be read ({error.strerror}); name text files") from error
     if not lines:
         raise DataError("no text in the corpus; name files with one sentence or message a line")
     return lines

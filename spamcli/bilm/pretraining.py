@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from spamcli.bilm import corpus as text
 from spamcli.bilm import layers
 from spamcli.bilm.export import export
 from spamcli.bilm.model import BiLM, BiLMConfig
-from spamcli.errors import WriteError
+from spamcli.errors import DataError, WriteError
 from spamcli.settings import PretrainingSettings
 
 
@@ -159,31 +160,50 @@ class Pretraining(tf.Module):
         save()
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint: all weights, Adam's moments, the place in the corpus. Atomic."""
+        """Write a checkpoint: all weights, Adam's moments, the place in the corpus. Atomic.
+
+        Raises: WriteError.
+        """
         arrays = {f"weight:{name}": variable for name, variable in self.bilm.weights.items()}
         arrays |= {"softmax_kernel": self.softmax_kernel, "softmax_bias": self.softmax_bias}
         arrays |= {f"moment{k}:{n}": variable for k in (0, 1) for n, variable in enumerate(self.moments[k])}
         arrays = {name: variable.numpy() for name, variable in arrays.items()}
         arrays["place"] = np.array([self.tokens_read, self.steps, self.epoch, self.batch_of_epoch])
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open(partial, "wb") as file:
+                    np.savez(file, **arrays)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{path}: cannot be written ({error.strerror}); free some space, or name another directory"
+            ) from error
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same sizes and settings."""
-        with np.load(path) as arrays:
-            for name, variable in self.bilm.weights.items():
-                variable.assign(arrays[f"weight:{name}"])
-            self.softmax_kernel.assign(arrays["softmax_kernel"])
-            self.softmax_bias.assign(arrays["softmax_bias"])
-            for k in (0, 1):
-                for n, variable in enumerate(self.moments[k]):
-                    variable.assign(arrays[f"moment{k}:{n}"])
-            self.tokens_read, self.steps, self.epoch, self.batch_of_epoch = (int(n) for n in arrays["place"])
+        """Go on from a checkpoint of the same sizes and settings.
+
+        Raises: DataError, if the file is damaged or its sizes are others.
+        """
+        try:
+            with np.load(path) as arrays:
+                for name, variable in self.bilm.weights.items():
+                    variable.assign(arrays[f"weight:{name}"])
+                self.softmax_kernel.assign(arrays["softmax_kernel"])
+                self.softmax_bias.assign(arrays["softmax_bias"])
+                for k in (0, 1):
+                    for n, variable in enumerate(self.moments[k]):
+                        variable.assign(arrays[f"moment{k}:{n}"])
+                self.tokens_read, self.steps, self.epoch, self.batch_of_epoch = (int(n) for n in arrays["place"])
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path}: damaged, or of another corpus or other settings; go on with those it began with, or delete it"
+            ) from error
 
     def perplexities(self, held_out: text.Corpus) -> Perplexities:
         """Perplexity of each direction, over the whole vocabulary."""
@@ -204,7 +224,7 @@ def pretrain(
 ) -> Perplexities:
     """Pretrain a biLM on text files and write it as a module; the checkpoint stands beside it until then.
 
-    Raises: NotFoundError, DataError; WriteError, if `directory` exists or a checkpoint is there without `resume`.
+    Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`.
     """
     checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
     if directory.exists():
