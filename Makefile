@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install run test quick lint format bench clean
+.PHONY: help install run test quick lint format bench builtin-elmo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,13 @@ format: install  ## format the code
 
 bench: install  ## measure what the README quotes; needs an idle machine
 	$(BIN)/python tests/bench.py
+
+# A file that is named twice is read twice as often. The text is not part of this project; docs/builtin-elmo.md names it.
+CORPUS = nus_sms nus_sms nus_sms tweets spamassassin_spam spamassassin_spam spamassassin_ham masc webtext switchboard \
+  product_reviews pros_cons abc subjectivity sentence_polarity
+
+builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder (an hour; goes on where it stopped)
+	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --resume
 
 clean:  ## remove what was made, but not the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

@@ -30,7 +30,7 @@ def is_uci(data: bytes) -> bool:
 
 def rebuild(uci: bytes) -> bytes:
     """The tutorial's spam.csv from UCI's SMSSpamCollection, the same bytes."""
-    lines = (line.split("\t", 1) for line in uci.decode("utf-8").splitlines())
+    lines = (line.split("\t", 1) for line in uci.decode("utf-8").removesuffix("\n").split("\n"))
     quoted = "".join('"{}","{}"\n'.format(label, text.replace('"', '\\"')) for label, text in lines)
     rows = list(csv.reader(io.StringIO(quoted, newline="")))
     rows[_BLANKED_ROW][2] = ""

@@ -69,7 +69,8 @@ def read_messages(
                 _jsonl_rows(text, path) if form == "jsonl" else _csv_rows(text, path, "\t" if form == "tsv" else ",")
             )
             records = _table_records(table, path, text_column, label_column, spam_labels)
-    frame = pd.DataFrame(records, columns=["row", "label", "text"]).astype({"label": "int8"})
+    frame = pd.DataFrame(records, columns=["row", "label", "text"], dtype=object)
+    frame = frame.astype({"row": "int64", "label": "int8"})
     _check_classes(frame, path)
     reading = {"raw": raw, "text_column": text_column, "label_column": label_column, "spam_labels": list(spam_labels)}
     return Messages(frame, path, form, reading, hashlib.sha256(data).hexdigest())

@@ -48,9 +48,9 @@ def resolve(handle: str) -> Path:
 
 
 def fingerprint(directory: Path) -> str:
-    """SHA-256 over names and contents of all files of a module."""
+    """SHA-256 over names and contents of all files of a module but its card, README.md, which moves no number."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+    for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "README.md"):
         with open(path, "rb") as file:
             content = (
                 hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read())

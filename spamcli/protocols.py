@@ -14,6 +14,7 @@ from spamcli.errors import DataError
 from spamcli.messages import Messages
 
 NEAR_COPY = 0.6  # Jaccard similarity of the sets of character 4-grams from which on two messages are near copies
+MIN_GROUPS = 10  # of each class, so that training and its validation part have some, too
 _TUTORIAL_TRAIN_ROWS = 4457  # the first 80 % of spam.csv's 5,572 rows
 _ALMEIDA_TEST = 3900  # messages, the last of UCI's 5,574 lines
 
@@ -66,10 +67,10 @@ def split(messages: Messages, protocol: str, seed: int) -> Split:
 def _one_fold(labels, groups, seed, messages) -> np.ndarray:
     """Where the training messages are, of one stratified 80/20 split that keeps near copies together."""
     groups_of_class = [len(np.unique(groups[labels == label])) for label in (0, 1)]
-    if min(groups_of_class) < 5:
+    if min(groups_of_class) < MIN_GROUPS:
         raise DataError(
             f"{messages.path}: {groups_of_class[0]} distinct ham, {groups_of_class[1]} distinct spam; "
-            "at least 5 each are needed"
+            f"at least {MIN_GROUPS} each are needed"
         )
     in_train = np.zeros(len(labels), bool)
     in_train[validation_split(labels, groups, seed)[0]] = True
@@ -95,16 +96,27 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
 def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
     """Number of the group of each message; near copies, and near copies of those, share one: int [messages].
 
-    Two messages are near copies when the sets of character 4-grams of their words, every digit read as 0, have a
-    Jaccard similarity of NEAR_COPY or more.
+    Two messages are near copies when they are equal after `normalise`, or when the sets of character 4-grams of their
+    words, every digit read as 0, have a Jaccard similarity of NEAR_COPY or more.
+
+    Args:
+        block: messages compared with all others at once; bounds the memory, moves nothing.
     """
-    vectorizer = CountVectorizer(
-        analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits
-    )
+    keys = pd.Series([normalise(text) or number for number, text in enumerate(texts)], dtype=object)
+    first_equal = keys.groupby(keys, sort=False).transform(lambda group: group.index[0]).to_numpy(int)
+    rows, columns = _near_pairs(texts, block)
+    rows, columns = np.concatenate([np.arange(len(keys)), rows]), np.concatenate([first_equal, columns])
+    edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))
+    return connected_components(edges, directed=False)[1]
+
+
+def _near_pairs(texts: Sequence[str], block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of all pairs with Jaccard similarity NEAR_COPY or more, each message with itself included."""
+    vectorizer = CountVectorizer(analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits)
     try:
         grams = vectorizer.fit_transform(texts)
     except ValueError:  # scikit-learn's word for: not one 4-gram in all of them
-        return np.arange(len(texts))
+        return np.zeros(0, int), np.zeros(0, int)
     sizes = np.asarray(grams.sum(axis=1)).ravel()
     rows, columns = [], []
     for start in range(0, grams.shape[0], block):
@@ -113,9 +125,7 @@ def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
         near = shared.data >= NEAR_COPY * union
         rows.append(shared.row[near] + start)
         columns.append(shared.col[near])
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
-    edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(sizes), len(sizes)))
-    return connected_components(edges, directed=False)[1]
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def _mask_digits(text: str) -> str:

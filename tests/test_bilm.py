@@ -12,9 +12,7 @@ from test_layers import numpy_char_cnn, numpy_highway, numpy_lstm
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import encode_tokens, sentence_marks
 
-CONFIG = BiLMConfig(
-    max_characters=8, char_dim=3, filters=((1, 2), (2, 3), (3, 4)), highways=2, cells=8, projection=4, clip=0.5
-)
+CONFIG = BiLMConfig(max_characters=8, char_dim=3, filters=((1, 2), (2, 3), (3, 4)), highways=2, cells=8, projection=4, clip=0.5)
 MESSAGES = [
     ["win", "a", "prize", "now", "win"],
     ["ok"],

@@ -94,8 +94,8 @@ def test_repair_gives_back_all_but_the_lost_line(rows):
 
 
 def test_repair_reads_each_garbled_character_once():
-    """`Ì` then `£` is garbled as `ÌÎå£`; undone in two passes, it becomes `Ì£`, which is how ã is garbled."""
-    letters = "£©é¡Ìåúè"
+    """`åÛ` is garbled as `Ì´ÌÝ`; were the outcome of one repair read by the next, `åÛ` would turn into U+0080."""
+    letters = "£©é¡ÌåúèÛ"
     pairs = " ".join(first + second for first in letters for second in letters)
     labelled = lines()
     labelled[20] = ("ham", pairs)

@@ -76,7 +76,7 @@ def test_one_empty_file_among_others_is_fine(tmp_path):
     assert read_lines([tmp_path / "b.txt", tmp_path / "a.txt"]) == {"one": 1}
 
 
-@pytest.mark.parametrize("token, word", [("WIN", "win"), ("87077", "00000"), ("B2b", "b0b"), ("£", "£"), ("ÄÖ٣", "äö0")])
+@pytest.mark.parametrize("token, word", [("WIN", "win"), ("870", "000"), ("B2b", "b0b"), ("£", "£"), ("ÄÖ٣", "äö0")])
 def test_softmax_word_by_hand(token, word):
     assert softmax_word(token) == word
 
@@ -98,7 +98,7 @@ def test_messages_are_cut_and_words_counted_by_hand(corpus):
 
 def test_tokens_keep_their_case_and_digits(corpus):
     """What the char-CNN reads is the token, not the softmax's word."""
-    distinct = "Win 100 pounds win , WIN 999 times see you at 5 the pub".split()
+    distinct = ["Win", "100", "pounds", "win", ",", "WIN", "999", "times", "see", "you", "at", "5", "the", "pub"]
     np.testing.assert_array_equal(corpus.char_ids, encode_tokens(distinct, 8))
     assert corpus.tokens[:7].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert (corpus.char_ids.dtype, corpus.words.dtype, corpus.tokens.dtype) == (np.uint16, np.int32, np.int32)

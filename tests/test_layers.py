@@ -1,4 +1,4 @@
-"""The biLM's pieces against twins in NumPy, written from the papers' formulas, and against automatic differentiation."""
+"""The biLM's pieces against twins in NumPy, written from the formulas, and against automatic differentiation."""
 
 import numpy as np
 import pytest

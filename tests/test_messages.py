@@ -82,6 +82,10 @@ def test_line_ends_in_quotes_and_empty_texts_are_kept(tmp_path):
     assert labelled(read_messages(path)) == [(0, "one\ntwo\r\n\r\nthree"), (1, ""), (1, " ")]
 
 
+def test_a_table_may_have_the_line_ends_of_old_macintoshes(tmp_path):
+    assert labelled(read_messages(write(tmp_path, "a.csv", AS_TABLE.replace("\n", "\r")))) == HAM_THEN_SPAM
+
+
 def test_uci_form_takes_the_text_as_it_stands(tmp_path):
     path = write(tmp_path, "a", 'ham\t"open\tquote\x85,\u2028 and \\n\nspam\t\nham\t text \n')
     assert labelled(read_messages(path)) == [(0, '"open\tquote\x85,\u2028 and \\n'), (1, ""), (0, " text ")]
@@ -244,9 +248,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, content, arguments, where_a
 
 
 def test_a_tsv_is_told_about_its_tabs(tmp_path):
-    with pytest.raises(
-        DataError, match=r"line 3: '\\t' expected after '\"'|line 3: '\t' expected after '\"'"
-    ) as caught:
+    with pytest.raises(DataError, match=r"line 3: .*expected after .*check the quotes") as caught:
         read_messages(write(tmp_path, "a.tsv", 'label\ttext\nham\ta\nspam\t"b" c\n'))
     assert len(str(caught.value).splitlines()) == 1
 
@@ -269,6 +271,14 @@ def test_no_such_file(tmp_path, name, what, remedy):
         assert remedy in message
         assert len(message.splitlines()) == 1
         assert caught.value.exit_code == 66
+
+
+def test_columns_have_the_same_types_in_every_pandas(tmp_path):
+    """Text stays Python's own str, which may hold half a surrogate pair as JSON may; Arrow's strings cannot."""
+    path = write(tmp_path, "a.jsonl", '{"label": 0, "text": "half \\ud83d"}\n{"label": 1, "text": "\\ud83d\\ude00"}\n')
+    messages = read_messages(path)
+    assert messages.frame.dtypes.astype(str).to_dict() == {"row": "int64", "label": "int8", "text": "object"}
+    assert labelled(messages) == [(0, "half \ud83d"), (1, "😀")]
 
 
 @settings(max_examples=60, deadline=None)

@@ -179,6 +179,7 @@ def test_directories(tiny_elmo, tmp_path):
 def test_fingerprint_knows_every_byte(tiny_elmo, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_elmo, copy)
+    (copy / "README.md").write_text("Another card.")
     assert modules.fingerprint(copy) == modules.fingerprint(tiny_elmo)
     with open(copy / "variables" / "variables.data-00000-of-00001", "r+b") as file:
         byte = file.read(1)

@@ -60,7 +60,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Batch:
-    """char_ids int32 [distinct, chars]; indices int32 [b, l], 2 + row of char_ids; lengths int32 [b]; words int32 [b, l]."""
+    """Padded messages, their characters apart.
+
+    Attributes:
+        char_ids: int32 [distinct, chars]; indices: int32 [b, l], 2 + row of char_ids.
+        lengths: int32 [b]; words: int32 [b, l].
+    """
 
     char_ids: np.ndarray
     indices: np.ndarray

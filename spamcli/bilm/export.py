@@ -59,7 +59,7 @@ class ELMoModule(tf.Module):
         ]
     )
     def tokens(self, tokens, sequence_len):
-        """TF-Hub ELMo's signature `tokens`: string [b, l], int32 [b] -> word_emb, lstm_outputs1, lstm_outputs2, elmo, default.
+        """TF-Hub ELMo's signature `tokens`: string [b, l], int32 [b] -> the layers, their mean `elmo`, and `default`.
 
         Each distinct token goes through the char-CNN once. Vectors in padded places are zero.
         """
@@ -90,13 +90,9 @@ def export(bilm: BiLM, directory: Path, card: str) -> None:
         directory.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     except OSError as error:
-        raise WriteError(
-            f"{directory}: cannot be written ({error.strerror}); name another directory with -o"
-        ) from error
+        raise WriteError(f"{directory}: cannot be written ({error.strerror}); name another directory with -o") from error
     try:
-        stored = BiLM(
-            bilm.config, {name: variable.value() for name, variable in bilm.weights.items()}, storage=tf.float16
-        )
+        stored = BiLM(bilm.config, {name: variable.value() for name, variable in bilm.weights.items()}, storage=tf.float16)
         module = ELMoModule(stored)
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         signatures = {"default": module.default, "tokens": module.tokens}
@@ -108,8 +104,6 @@ def export(bilm: BiLM, directory: Path, card: str) -> None:
         partial.chmod(0o755)
         os.rename(partial, directory)
     except (OSError, tf.errors.OpError) as error:
-        raise WriteError(
-            f"{directory}: cannot be written ({error}); free some space, or name another directory"
-        ) from error
+        raise WriteError(f"{directory}: cannot be written ({error}); free some space, or name another directory") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

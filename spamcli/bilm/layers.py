@@ -76,7 +76,7 @@ def projected_lstm(
 
 
 def _scan(inputs, recurrent_kernel, projection, clip, precision, keep_states):
-    """The loop over time: outputs [t, b, dim] and, if kept, gates after their activation [t, b, 4 cells], cells [t, b, cells]."""
+    """The loop over time: outputs [t, b, dim]; if kept, activated gates [t, b, 4 cells] and cells [t, b, cells]."""
     steps, batch = tf.unstack(tf.shape(inputs)[:2])
     num_cells, dim = projection.shape
     recurrent_kernel, projection = tf.cast(recurrent_kernel, precision), tf.cast(projection, precision)
@@ -95,8 +95,7 @@ def _scan(inputs, recurrent_kernel, projection, clip, precision, keep_states):
     start = (0, tf.zeros([batch, dim]), tf.zeros([batch, num_cells]), *arrays)
     arrays = tf.while_loop(lambda t, *_: t < steps, step, start)[3:]
     return tuple(
-        tf.ensure_shape(array.stack(), [None, None, size])
-        for array, size in zip(arrays, [dim, 4 * num_cells, num_cells])
+        tf.ensure_shape(array.stack(), [None, None, size]) for array, size in zip(arrays, [dim, 4 * num_cells, num_cells])
     )
 
 

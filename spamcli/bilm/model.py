@@ -137,11 +137,7 @@ class BiLM(tf.Module):
 def _initial(name: str, shape: tuple[int, ...]) -> tf.Tensor:
     if name.endswith("bias"):
         # a highway starts by carrying its input through
-        return (
-            tf.constant([0.0] * (shape[0] // 2) + [1.0] * (shape[0] // 2))
-            if name.startswith("highway")
-            else tf.zeros(shape)
-        )
+        return tf.constant([0.0] * (shape[0] // 2) + [1.0] * (shape[0] // 2)) if name.startswith("highway") else tf.zeros(shape)
     if name == "char_embedding":
         return tf.random.uniform(shape, -1.0, 1.0)
     fan_in = shape[0] * (shape[1] if name.startswith("conv") else 1)

@@ -45,9 +45,7 @@ class Pretraining(tf.Module):
         tf.random.set_seed(settings.seed)
         self.settings = settings
         self.bilm = BiLM(config, precision=tf.bfloat16, trainable=True)
-        self.softmax_kernel = tf.Variable(
-            tf.random.normal([len(counts), config.projection], stddev=config.projection**-0.5)
-        )
+        self.softmax_kernel = tf.Variable(tf.random.normal([len(counts), config.projection], stddev=config.projection**-0.5))
         self.softmax_bias = tf.Variable(np.log((counts + 1.0) / (counts + 1.0).sum()).astype(np.float32))
         self.proposal = 0.75 * np.log(counts + 1.0)
         self.trained = [*self.bilm.weights.values(), self.softmax_kernel, self.softmax_bias]
@@ -55,14 +53,12 @@ class Pretraining(tf.Module):
         self.tokens_read, self.steps, self.epoch, self.batch_of_epoch = 0, 0, 0, 0
 
     def top_vectors(self, char_ids, indices, lengths, words, dropout):
-        """What each direction says at each place, and the word it should say: float32 [n, projection], int32 [n], twice."""
+        """For each direction what it says at each place, float32 [n, projection], and the word it should, int32 [n]."""
         vectors = self.bilm.token_vectors(tf.concat([self.bilm.mark_char_ids(), char_ids], axis=0))
         real = tf.transpose(tf.sequence_mask(lengths + 1))  # [l + 1, b]
         results = []
         for direction, last in (("forward", text.END), ("backward", text.BEGIN)):
-            ordered = [
-                x if direction == "forward" else tf.reverse_sequence(x, lengths, seq_axis=1) for x in (indices, words)
-            ]
+            ordered = [x if direction == "forward" else tf.reverse_sequence(x, lengths, seq_axis=1) for x in (indices, words)]
             targets = tf.pad(ordered[1], [[0, 0], [0, 1]])
             place = tf.one_hot(lengths, tf.shape(targets)[1], on_value=True, off_value=False)
             targets = tf.where(place, last, targets)  # the mark that ends the message, right behind its words
@@ -90,7 +86,7 @@ class Pretraining(tf.Module):
     def sampled_loss(self, states, targets, sample, sample_log_q):
         """Negative log likelihood with the partition function estimated, without bias, from a sample of the words.
 
-        Word i is in the sample with probability q_i, so it stands for 1 / q_i words; the target itself always counts once.
+        Word i is in the sample with probability q_i, so it stands for 1 / q_i words; the target always counts once.
         """
         kernel, bias = tf.gather(self.softmax_kernel, targets), tf.gather(self.softmax_bias, targets)
         target_logits = tf.reduce_sum(states * kernel, axis=-1) + bias
@@ -125,12 +121,10 @@ class Pretraining(tf.Module):
 
     @tf.function(reduce_retracing=True)
     def losses(self, char_ids, indices, lengths, words):
-        """Summed loss of each direction in nats, over the whole vocabulary, and the number of places: float32 [2], int32."""
+        """Summed loss of each direction in nats, over the whole vocabulary: float32 [2]; number of places: int32."""
         sums, count = [], 0
         for states, targets in self.top_vectors(char_ids, indices, lengths, words, None):
-            logits = (
-                layers.matmul(states, self.softmax_kernel, self.bilm.precision, transpose_b=True) + self.softmax_bias
-            )
+            logits = layers.matmul(states, self.softmax_kernel, self.bilm.precision, transpose_b=True) + self.softmax_bias
             sums.append(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)))
             count = tf.size(targets)
         return tf.stack(sums), count
@@ -211,7 +205,7 @@ class Pretraining(tf.Module):
         for rows in text.batches(held_out.lengths, 1024, [0]):
             sums, count = self.losses(*vars(held_out.batch(rows)).values())
             total, places = total + sums.numpy(), places + int(count)
-        return Perplexities(*map(float, np.exp(total / places)))
+        return Perplexities(*map(float, np.exp(total / places))) if places else Perplexities(np.nan, np.nan)
 
 
 def pretrain(
@@ -232,9 +226,7 @@ def pretrain(
     if checkpoint.exists() and not resume:
         raise WriteError(f"{checkpoint}: a checkpoint is there; go on from it with --resume, or delete it")
     lines = text.read_lines(paths)
-    corpus = text.build(
-        lines, config.tokenizer, config.max_characters, settings.max_message_tokens, settings.vocabulary
-    )
+    corpus = text.build(lines, config.tokenizer, config.max_characters, settings.max_message_tokens, settings.vocabulary)
     to_read, held_out = text.hold_out(corpus, settings.held_out, settings.seed)
     training = Pretraining(config, settings, corpus.counts)
     if checkpoint.exists():
@@ -245,12 +237,13 @@ def pretrain(
 
     training.train(to_read, report, lambda: training.save(checkpoint))
     result = training.perplexities(held_out)
-    export(training.bilm, directory, module_card(paths, len(lines), config, settings, result))
+    sizes = {"lines": len(lines), "held_out": len(held_out.lines), "vocabulary": len(corpus.counts)}
+    export(training.bilm, directory, module_card(paths, sizes, config, settings, result))
     checkpoint.unlink()
     return result
 
 
-def module_card(paths, num_lines: int, config: BiLMConfig, settings: PretrainingSettings, result: Perplexities) -> str:
+def module_card(paths, sizes: dict[str, int], config: BiLMConfig, settings: PretrainingSettings, result: Perplexities) -> str:
     """The README.md of a module: what it is, what it read, how well it predicts."""
     files = "".join(
         f"- `{path.name}`, sha256 `{hashlib.sha256(path.read_bytes()).hexdigest()}`\n" for path in dict.fromkeys(paths)
@@ -261,10 +254,12 @@ def module_card(paths, num_lines: int, config: BiLMConfig, settings: Pretraining
 A SavedModel with the signatures of TF-Hub's ELMo, `default` and `tokens` (Peters et al. 2018). Load it with
 `tensorflow_hub.load(DIRECTORY)` or `tf.saved_model.load(DIRECTORY)`; strings go in.
 
-Perplexity on {settings.held_out:,} held-out lines (exp of the mean natural-log loss, sentence ends included): {result.forward:.1f}
-forward, {result.backward:.1f} backward, over a vocabulary of {settings.vocabulary:,} lower-cased words with digits as 0.
+Perplexity on {sizes["held_out"]:,} held-out lines (exp of the mean natural-log loss, sentence ends included):
+{result.forward:.1f} forward, {result.backward:.1f} backward, over a vocabulary of {sizes["vocabulary"]:,} lower-cased
+words with digits as 0.
 
-Text, {num_lines:,} distinct lines (a file named twice was read twice as often: {", ".join(path.name for path in paths)}):
+Text, {sizes["lines"]:,} distinct lines (a file named twice was read twice as often:
+{", ".join(path.name for path in paths)}):
 {files}
 Settings:
 {values}"""

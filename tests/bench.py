@@ -1,0 +1,145 @@
+"""What the README quotes, measured: `make bench`, on an idle machine. Each line: what, the number, what it must reach."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SEEDS = range(1, 6)
+
+
+def spamcli(*arguments, cache: Path, folder: Path) -> tuple[float, str]:
+    """Seconds of the whole command, and what it printed."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "spamcli", *map(str, arguments)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "SPAMCLI_DATA": str(ROOT / "data" / "spam.csv")}
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, done.stdout
+
+
+def show(what: str, number: str, must: str) -> None:
+    print(f"| {what} | {number} | {must} |", flush=True)
+
+
+def median(values) -> str:
+    values = sorted(values)
+    return f"{statistics.median(values):.2f} s ({values[0]:.2f} to {values[-1]:.2f}, {len(values)} runs)"
+
+
+def times(folder: Path) -> None:
+    """Whole commands, from a shell's point of view."""
+    cold = [spamcli("train", cache=folder / f"cold{i}", folder=folder)[0] for i in range(3)]
+    show("`spamcli train`, empty caches", median(cold), "60 s")
+    cached = [spamcli("train", cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
+    show("`spamcli train`, features cached", median(cached), "15 s")
+    evaluated = [spamcli("evaluate", cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
+    show("`spamcli evaluate`, features cached", median(evaluated), "")
+    predicted = [spamcli("predict", "Call now", cache=folder / "cold0", folder=folder)[0] for _ in range(5)]
+    show('`spamcli predict "text"`', median(predicted), "")
+    helped = [spamcli("--help", cache=folder / "cold0", folder=folder)[0] for _ in range(11)]
+    show("`spamcli --help`", median(helped), "0.15 s")
+
+
+def accuracies(folder: Path) -> None:
+    """The tutorial's test rows, five heads each."""
+    for what, options, must in (
+        ("default, epochs chosen on training messages", [], "98.6 %"),
+        ("the tutorial's recipe, 1 epoch", ["--epochs", 1], "98.03 %"),
+        ("default, protocol almeida2011 (3,900 test messages)", ["--protocol", "almeida2011"], ""),
+    ):
+        results = []
+        for seed in SEEDS:
+            printed = spamcli("train", "--seed", seed, "--json", *options, cache=folder / "cold0", folder=folder)[1]
+            results.append(json.loads(printed))
+        accuracy = [result["accuracy"] for result in results]
+        errors = ", ".join(str(result["errors"]) for result in results)
+        unseen = statistics.mean(result["unseen"]["accuracy"] for result in results)
+        epochs = ", ".join(str(result["epochs"]) for result in results)
+        mean = f"{statistics.mean(accuracy):.2%} (seeds 1 to 5: {errors} errors after {epochs} epochs; unseen only {unseen:.2%})"
+        show(f"{what}, mean of 5 seeds", mean, must)
+        print(f"<!-- {results[0]['fingerprint']} -->")
+
+
+def original_size(folder: Path) -> None:
+    """A module of google/elmo's size with random weights, in the TF1 format: ours against batches of 60 in file order."""
+    module = folder / "original"
+    subprocess.run([sys.executable, ROOT / "tests" / "tf1_elmo.py", module], check=True, capture_output=True)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import bench; bench.compare(sys.argv[2])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, ROOT / "tests", module], check=True, stdout=subprocess.PIPE, text=True
+    )
+    result = json.loads(done.stdout)
+    ratios = [naive / ours for naive, ours in zip(result["naive"], result["ours"])]
+    pairs = ", ".join(f"{naive:.0f} s / {ours:.0f} s" for naive, ours in zip(result["naive"], result["ours"]))
+    show(
+        "google/elmo's size, 600 messages, against batches of 60 in file order",
+        f"{statistics.median(ratios):.1f}x ({pairs})",
+        "2x",
+    )
+    show("its peak memory above the loaded module after one call", f"{result['extra']:.2f} GB", "0.5 GB")
+    show("largest difference of the vectors", f"{result['difference']:.0e}", "1e-5")
+
+
+def compare(module: str, runs: int = 3) -> None:
+    """In a process of its own: prints seconds of each run, extra peak memory in GB, largest difference."""
+    import numpy as np
+    import tensorflow as tf
+
+    from spamcli.elmo import ELMo
+    from spamcli.messages import read_messages
+
+    texts = read_messages(ROOT / "data" / "spam.csv").frame["text"].tolist()[:600]
+    elmo = ELMo(module)
+    elmo.pooled_layers(["hello world"])
+    before = _peak()
+    elmo.pooled_layers(texts)
+    extra = _peak() - before
+
+    def naive():
+        pooled = []
+        for start in range(0, len(texts), 60):
+            tokens = [elmo.tokenize(text) for text in texts[start : start + 60]]
+            lengths = [len(message) for message in tokens]
+            padded = tf.constant([message + [""] * (max(lengths) - len(message)) for message in tokens])
+            out = elmo.signature(tokens=padded, sequence_len=tf.constant(lengths))
+            pooled += [out["elmo"][i, :length].numpy().mean(axis=0) for i, length in enumerate(lengths)]
+        return np.stack(pooled)
+
+    seconds = {"naive": [], "ours": []}
+    for _ in range(runs):
+        start = time.perf_counter()
+        theirs = naive()
+        seconds["naive"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        ours = elmo.pooled_layers(texts).mean(axis=1)
+        seconds["ours"].append(time.perf_counter() - start)
+    print(json.dumps({**seconds, "extra": extra, "difference": float(np.abs(ours - theirs).max())}))
+
+
+def _peak() -> float:
+    """Peak resident memory of this process so far, in GB."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1e6
+
+
+def main() -> None:
+    print(f"Measured on {date.today()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n")
+    print("| what | measured | must reach |\n|---|---|---|")
+    builtin = ROOT / "spamcli" / "assets" / "elmo"
+    size = sum(path.stat().st_size for path in builtin.rglob("*") if path.is_file())
+    show("built-in ELMo in the package", f"{size / 1e6:.1f} MB", "25 MB")
+    with tempfile.TemporaryDirectory() as folder:
+        times(Path(folder))
+        accuracies(Path(folder))
+        original_size(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
