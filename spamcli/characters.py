@@ -17,9 +17,7 @@ NUM_CHAR_IDS = 262
 # Both regular expressions are read by Python's `re` and by RE2 inside an exported module, and must mean the same there:
 # explicit ranges only, since \s, \w and \d know different characters in the two.
 _SEPARATORS = "\\x00-\\x20\\x7f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_SYMBOLS = (
-    "!-/:-@\\[-`{-~\u00a1-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u205e\u20a0-\u20cf\u2600-\u27bf\U0001f000-\U0001faff"
-)
+_SYMBOLS = "!-/:-@\\[-`{-~\u00a1-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u205e\u20a0-\u20cf\u2600-\u27bf\U0001f000-\U0001faff"
 SEPARATORS_PATTERN = f"[{_SEPARATORS}]+"
 TOKEN_PATTERN = (
     f"[^{_SEPARATORS}{_SYMBOLS}]+(?:['\u2019][A-Za-z]+)*"  # a word, "don't" in one piece

@@ -50,13 +50,6 @@ def test_every_verb_has_help_that_ends_with_a_command_to_paste(cli, verb):
     assert "spamcli " in " ".join(result.stdout.split()).partition("Example: ")[2]
 
 
-def test_every_verb_is_in_the_readme(cli):
-    from conftest import ROOT
-
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"spamcli {verb}" in readme for verb in main.commands)
-
-
 def test_help_and_version_load_nothing_heavy():
     code = "import sys, spamcli.cli; print([m for m in ('tensorflow', 'keras', 'numpy', 'pandas', 'rich', 'pooch') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

@@ -111,7 +111,7 @@ def test_tutorial_unseen_is_what_no_chain_of_near_copies_leads_to(tutorial):
             assert not tutorial.test["unseen"][n]
     assert tutorial.test["unseen"].sum() == 932
     unseen = tutorial.test["text"][tutorial.test["unseen"]]
-    assert not set(unseen.map(normalise)) & set(tutorial.train["text"].map(normalise))
+    assert set(unseen.map(normalise)) & set(tutorial.train["text"].map(normalise)) <= {""}  # marks alone are no copies
 
 
 def test_unseen_by_hand():
