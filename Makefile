@@ -44,7 +44,9 @@ CORPUS = nus_sms nus_sms nus_sms tweets spamassassin_spam spamassassin_spam spam
   product_reviews pros_cons abc subjectivity sentence_polarity
 
 builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder (an hour; goes on where it stopped)
-	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --resume
+	test -d "$(CORPORA)"
+	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --tokens 20000000 --seed 1 --resume
+	rm -rf spamcli/assets/elmo && mv work/elmo spamcli/assets/elmo
 
 clean:  ## remove what was made, but not the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

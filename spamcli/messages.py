@@ -1,5 +1,6 @@
 """Labelled messages from a file: the collection in either form, or anybody's CSV, TSV or JSONL."""
 
+import codecs
 import csv
 import hashlib
 import io
@@ -57,17 +58,20 @@ def read_messages(
     Raises: NotFoundError; DataError, with line, reason and remedy.
     """
     data = read_bytes(path)
-    if collection.is_spam_csv(data):
+    columns_named = text_column is not None or label_column is not None
+    if raw and not collection.is_spam_csv(data):
+        raise DataError(f"{path}: not the tutorial's spam.csv, which alone has a raw form; leave out --raw")
+    if collection.is_spam_csv(data) and not columns_named:
         form, records = "spam.csv", _spam_csv_records(data, raw)
     else:
         text = _decode(data, path)
+        if _is_headerless(text) and columns_named:
+            raise DataError(f"{path}, line 1: no header in this form; leave out --text-column and --label-column")
         if _is_headerless(text):
             form, records = "uci" if collection.is_uci(data) else "tsv", _headerless_records(text, path, spam_labels)
         else:
             form = _form(path, text)
-            table = (
-                _jsonl_rows(text, path) if form == "jsonl" else _csv_rows(text, path, "\t" if form == "tsv" else ",")
-            )
+            table = _jsonl_rows(text, path) if form == "jsonl" else _csv_rows(text, path, "\t" if form == "tsv" else ",")
             records = _table_records(table, path, text_column, label_column, spam_labels)
     frame = pd.DataFrame(records, columns=["row", "label", "text"], dtype=object)
     frame = frame.astype({"row": "int64", "label": "int8"})
@@ -92,6 +96,8 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _decode(data: bytes, path: Path) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path}, line 1: UTF-16, not UTF-8; convert it, e.g. iconv -f utf-16 -t utf-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,12 +140,16 @@ def _csv_rows(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, dict
     line = 1  # where a record begins; a quote that never closes is noticed much later
     try:
         header = next(filter(None, reader), [])  # blank lines may come before it
+        twice = sorted({name for name in header if header.count(name) > 1 and name})
+        if twice:
+            raise DataError(f"{path}, line {line}: two columns are called {twice[0]!r}; rename one")
         line = reader.line_num + 1
         for fields in reader:
             if fields and len(fields) != len(header):
+                separator = "tab" if delimiter == "\t" else "comma"
                 raise DataError(
-                    f"{path}, line {line}: {len(fields)} fields where the header has {len(header)}; "
-                    "put quotes around text that contains the separator"
+                    f"{path}, line {line}: {len(fields)} fields where the header has {len(header)}; the separator is the "
+                    f"{separator} here (.tsv: tab), and text that contains it needs quotes"
                 )
             if fields:
                 yield line, dict(zip(header, fields))
@@ -167,9 +177,7 @@ def _table_records(table, path, text_column, label_column, spam_labels) -> Itera
     for row, (line, fields) in enumerate(table):
         if row == 0:
             text_column = find_column("text", text_column, TEXT_COLUMNS, list(fields), path)
-            label_column = find_column(
-                "label", label_column, LABEL_COLUMNS, [c for c in fields if c != text_column], path
-            )
+            label_column = find_column("label", label_column, LABEL_COLUMNS, [c for c in fields if c != text_column], path)
         for column in (text_column, label_column):
             if column not in fields:
                 raise DataError(f"{path}, line {line}: no field {column!r}; every line needs it")
@@ -183,9 +191,7 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
     if wanted is not None:
         if wanted in columns:
             return wanted
-        raise DataError(
-            f"{path}, line 1: no column {wanted!r} among {', '.join(map(repr, columns))}; correct --{kind}-column"
-        )
+        raise DataError(f"{path}, line 1: no column {wanted!r} among {', '.join(map(repr, columns))}; correct --{kind}-column")
     found = [column for name in usual for column in columns if column.lower() == name]
     if found or len(columns) == 1:
         return (found or list(columns))[0]
@@ -194,15 +200,13 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
             f"{path}, line 1: no column is left for the {kind}; "
             "a file needs text and label, separated by commas, or by tabs in a .tsv"
         )
-    raise DataError(
-        f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column"
-    )
+    raise DataError(f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column")
 
 
 def _label(label: object, spam_labels: Sequence[str], where: str) -> int:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
-    name = str(label).strip().lower()
+    name = str(label).strip().lower().removesuffix(".0")  # what pandas makes of 0 and 1 beside a missing one
     if spam_labels:
         return int(name in {spam_label.strip().lower() for spam_label in spam_labels})
     if name not in _LABELS:
@@ -217,6 +221,4 @@ def _check_classes(frame: pd.DataFrame, path: Path) -> None:
         raise DataError(f"{path}: no messages in it; it needs a header and one message a line")
     if frame["label"].nunique() == 1:
         only = "spam" if frame["label"].iloc[0] else "ham"
-        raise DataError(
-            f"{path}: all {len(frame)} messages are {only}; a classifier needs both classes (see --spam-label)"
-        )
+        raise DataError(f"{path}: all {len(frame)} messages are {only}; a classifier needs both classes (see --spam-label)")

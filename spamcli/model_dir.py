@@ -3,20 +3,22 @@
 import hashlib
 import json
 import os
+import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from spamcli import classifier  # noqa: F401  registers ScalarMix, which loading a head needs
-from spamcli.classifier import p_spam
+from spamcli.classifier import p_spam  # and ScalarMix is registered, which loading a head needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.messages import Messages
-from spamcli.settings import MAX_BATCH_TOKENS
+from spamcli.protocols import Split
+from spamcli.settings import MAX_BATCH_TOKENS, PROTOCOLS, RECIPE, HeadSettings
 
 FORMAT = 1
 _CONFIG = "config.json"
@@ -29,15 +31,17 @@ class ModelConfig:
     Attributes:
         elmo: handle, fingerprint (SHA-256 of the module), dim.
         data: path, sha256, form, raw, and the columns and labels that were asked for.
+        split: how many messages train and test, and the SHA-256 of the two sides.
         head: epochs, batch_size, hidden, learning_rate; epochs as trained, `epochs_chosen` if on a validation part.
         prior: share of spam in training, the verdict on a message without tokens.
         mixing: s (after the softmax) and gamma.
-        versions: spamcli, tensorflow, keras.
+        versions: of spamcli, tensorflow, keras, scikit-learn.
     """
 
     elmo: dict
     data: dict
     protocol: str
+    split: dict
     recipe: str
     head: dict
     seed: int
@@ -51,18 +55,24 @@ class ModelConfig:
         """How the data was read: the keyword arguments of `messages.read_messages`."""
         return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
 
-    def check_data(self, messages: Messages) -> None:
-        """Raises: DataError, if this is not the file that the model was trained on, whose other rows are its test rows."""
+    def check_split(self, messages: Messages, split: Split) -> None:
+        """Raises: DataError, if these are not the rows that the model was trained and tested on."""
         if messages.sha256 != self.data["sha256"]:
             raise DataError(
                 f"{messages.path}: not the file that the model was trained on ({self.data['path']}, "
                 f"sha256 {self.data['sha256'][:8]}...), so its test rows are unknown; name that one with --data"
             )
+        if split.summary != self.split:
+            raise DataError(
+                f"{messages.path}: protocol {self.protocol} splits it otherwise than when the model was trained "
+                f"(with {self.versions}), so training rows would be tested; train again"
+            )
 
     @property
     def fingerprint(self) -> str:
-        """One line that differs whenever something differs that can move a figure."""
+        """One line that names the settings behind a figure."""
         reading = [name if value is True else f"{name} {value}" for name, value in self.reading.items() if value]
+        unusual = {name: value for name, value in self.head.items() if value != getattr(HeadSettings, name, value)}
         parts = {
             "protocol": self.protocol,
             "seed": self.seed,
@@ -70,10 +80,9 @@ class ModelConfig:
             "elmo": self.elmo["fingerprint"][:8],
             "data": ", ".join([self.data["sha256"][:8], *reading]),
             "recipe": self.recipe,
-            "epochs": self.head["epochs"],
-            "batch": self.head["batch_size"],
-            "spamcli": self.versions["spamcli"],
-            "tensorflow": self.versions["tensorflow"],
+            "epochs": f"{self.head['epochs']} ({'chosen' if self.head['epochs_chosen'] else 'given'})",
+            **{name: value for name, value in unusual.items() if name != "epochs"},
+            **self.versions,
         }
         return " | ".join(f"{name} {value}" for name, value in parts.items())
 
@@ -86,37 +95,30 @@ class TrainedModel:
     head: keras.Model
     config: ModelConfig
 
-    def p_spam(
-        self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> np.ndarray:
+    def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
         return p_spam(self.head, self.elmo.pooled_layers(texts, progress), self.config.prior)
 
 
 def save(model: TrainedModel, directory: Path) -> None:
-    """Write a model. The head's file is named after its content, so config.json, replaced last, is the moment of change.
+    """Write a model. The head's file has a name of its own, so config.json, replaced last, is the moment of change.
 
     Raises: WriteError.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        partial = directory / f".head.{os.getpid()}.keras"
-        try:
+        replaced = _heads_named(directory)
+        with _partial(directory, ".keras") as partial:
             model.head.save(partial)
             digest = _sha256(partial)
-            _replace(partial, directory / f"head-{digest[:16]}.keras")
-        finally:
-            partial.unlink(missing_ok=True)
-        files = {f"head-{digest[:16]}.keras": digest}
-        content = json.dumps({"format": FORMAT, **asdict(model.config), "files": files}, indent=2) + "\n"
-        partial = directory / f".config.{os.getpid()}.json"
-        try:
-            partial.write_text(content, encoding="utf-8")
+            name = f"head-{digest[:16]}.keras"
+            _replace(partial, directory / name)
+        content = {"format": FORMAT, **asdict(model.config), "files": {name: digest}}
+        with _partial(directory, ".json") as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             _replace(partial, directory / _CONFIG)
-        finally:
-            partial.unlink(missing_ok=True)
-        for old in set(directory.glob("head-*.keras")) - {directory / name for name in files}:
-            old.unlink(missing_ok=True)
+        for old in replaced - {name}:
+            (directory / old).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
             f"{directory}: the model cannot be written ({error.strerror}); name another place with --model"
@@ -132,39 +134,73 @@ def load(
         elmo: handle of the same module elsewhere; by default the handle it was trained with.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or the ELMo is not the one it was trained with.
     """
-    config, files = _read_config(directory)
-    encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
+    config, head = _read(directory)
+    try:
+        encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{directory}: the ELMo that it needs is not there; name its place with --elmo ({error})"
+        ) from error
     if encoder.fingerprint != config.elmo["fingerprint"]:
         raise DataError(
             f"{directory}: trained with another ELMo than {encoder.handle} is now "
             f"({config.elmo['fingerprint'][:8]}, not {encoder.fingerprint[:8]}); train again, or pass that one with --elmo"
         )
-    (name, digest), *_ = files.items()
-    path = directory / name
-    if Path(name).name != name or not path.is_file() or _sha256(path) != digest:
-        raise DataError(f"{path}: missing, or not as it was written; train again")
-    try:
-        head = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a head that this version can read; train again") from error
     return TrainedModel(encoder, head, config)
 
 
-def _read_config(directory: Path) -> tuple[ModelConfig, dict[str, str]]:
+def _read(directory: Path) -> tuple[ModelConfig, keras.Model]:
+    """Config and head; read again if somebody else has just replaced them."""
+    config, name, digest = _read_config(directory)
+    if not (directory / name).is_file():
+        config, name, digest = _read_config(directory)
+    path = directory / name
+    if not path.is_file() or _sha256(path) != digest:
+        raise DataError(f"{path}: missing, or not as it was written; train again")
+    try:
+        return config, keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a head that this version can read; train again") from error
+
+
+def _read_config(directory: Path) -> tuple[ModelConfig, str, str]:
+    """The config, and name and SHA-256 of the head."""
     path = directory / _CONFIG
     if not path.is_file():
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
-            raise DataError(f"{path}: written by another version of spamcli; train again")
-        files = dict(values.pop("files"))
+        known = values.pop("format") == FORMAT
+        ((name, digest),) = values.pop("files").items()
         config = ModelConfig(**values)
-        if len(files) != 1:
-            raise DataError(f"{path}: {len(files)} files listed where one head is expected; train again")
-        return config, files
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        known = known and config.recipe == RECIPE and config.protocol in PROTOCOLS and Path(name).name == name
+        numbers = config.threshold, config.prior, config.head["epochs"], config.seed, config.mixing["gamma"]
+        known = known and all(isinstance(number, (int, float)) for number in numbers)
+        known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint"))
+        known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
+    if not known:
+        raise DataError(f"{path}: written by another version of spamcli; train again")
+    return config, name, digest
+
+
+def _heads_named(directory: Path) -> set[str]:
+    """The head that the present config names, which the next one makes superfluous."""
+    try:
+        return {_read_config(directory)[1]}
+    except (NotFoundError, DataError):
+        return set()
+
+
+@contextmanager
+def _partial(directory: Path, suffix: str) -> Iterator[Path]:
+    """A name for a file that is not finished; nothing stays under it."""
+    path = directory / f".{uuid.uuid4().hex}{suffix}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _replace(partial: Path, final: Path) -> None:

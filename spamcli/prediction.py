@@ -26,8 +26,7 @@ def predict(model: TrainedModel, texts: Sequence[str], threshold: float | None =
     """
     threshold = model.config.threshold if threshold is None else threshold
     return [
-        Verdict(text, "spam" if p >= threshold else "ham", float(p))
-        for text, p in zip(texts, model.p_spam(texts), strict=True)
+        Verdict(text, "spam" if p >= threshold else "ham", float(p)) for text, p in zip(texts, model.p_spam(texts), strict=True)
     ]
 
 

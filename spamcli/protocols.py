@@ -1,5 +1,6 @@
 """How messages are split into training and test: the tutorial's way, Almeida's, and one without copies."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ class Split:
     train: pd.DataFrame
     test: pd.DataFrame
 
+    @property
+    def summary(self) -> dict:
+        """Sizes, and a SHA-256 that tells whether another split puts the same messages on the same sides."""
+        sides = "\0".join([*self.train["text"], "", *self.test["text"]])
+        digest = hashlib.sha256(sides.encode("utf-8", "surrogatepass")).hexdigest()
+        return {"train": len(self.train), "test": len(self.test), "sha256": digest}
+
 
 def default_protocol(messages: Messages) -> str:
     """`tutorial` for the verified spam.csv, `grouped` for any other file."""
@@ -45,9 +53,7 @@ def split(messages: Messages, protocol: str, seed: int) -> Split:
     frame = messages.frame
     if protocol == "tutorial":
         if messages.form != "spam.csv":
-            raise DataError(
-                f"{messages.path}: protocol tutorial is rows of the verified spam.csv; use --protocol grouped"
-            )
+            raise DataError(f"{messages.path}: protocol tutorial is rows of the verified spam.csv; use --protocol grouped")
         in_train = (frame["row"] < _TUTORIAL_TRAIN_ROWS).to_numpy()
     elif protocol == "almeida2011":
         if messages.form not in ("spam.csv", "uci") or messages.reading["raw"]:
@@ -55,8 +61,10 @@ def split(messages: Messages, protocol: str, seed: int) -> Split:
                 f"{messages.path}: protocol almeida2011 is lines of the verified collection; use --protocol grouped"
             )
         in_train = np.arange(len(frame)) < len(frame) - _ALMEIDA_TEST
-    else:
+    elif protocol == "grouped":
         frame = distinct(frame)
+    else:
+        raise ValueError(f"unknown protocol. Received: {protocol!r}")
     groups = near_copy_groups(frame["text"])
     if protocol == "grouped":
         in_train = _one_fold(frame["label"], groups, seed, messages)
@@ -102,8 +110,9 @@ def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
     Args:
         block: messages compared with all others at once; bounds the memory, moves nothing.
     """
-    keys = pd.Series([normalise(text) or number for number, text in enumerate(texts)], dtype=object)
-    first_equal = keys.groupby(keys, sort=False).transform(lambda group: group.index[0]).to_numpy(int)
+    keys = [normalise(text) or number for number, text in enumerate(texts)]
+    first: dict[str | int, int] = {}
+    first_equal = np.array([first.setdefault(key, number) for number, key in enumerate(keys)])
     rows, columns = _near_pairs(texts, block)
     rows, columns = np.concatenate([np.arange(len(keys)), rows]), np.concatenate([first_equal, columns])
     edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))

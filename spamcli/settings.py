@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 BUILTIN = "builtin"  # the handle of the ELMo inside the package
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
+RECIPE = "tutorial"  # mean pooling, scalar mix, Dense 256 relu, sigmoid
+SEED = 1
 THRESHOLD = 0.5  # p_spam from which on the verdict is spam
 MAX_BATCH_TOKENS = 2048  # padded tokens of one call to an ELMo; bounds the memory
 

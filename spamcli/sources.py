@@ -195,7 +195,7 @@ class _Body(io.BytesIO):
         return super().write(chunk)
 
 
-class _Bar:
+class Bar:
     """A percentage on stderr, with the names that pooch asks of a progress bar."""
 
     def __init__(self, label: str):
@@ -218,7 +218,7 @@ class _Bar:
 def _get(url: str, label: str, sources: Sources, progress: bool) -> bytes:
     """The bytes at a URL. In a thread, because neither a name lookup nor a drip of single bytes heeds a timeout."""
     timeout = (sources.connect_timeout, sources.read_timeout)
-    bar = _Bar(label) if progress else False
+    bar = Bar(label) if progress else False
     fetch = pooch.HTTPDownloader(bar, timeout=timeout, headers={"Accept-Encoding": "identity"})
     with _Body(sources.max_bytes) as body, ThreadPool(1) as pool:
         try:

@@ -6,18 +6,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import keras
-import numpy as np
+import sklearn
 import tensorflow as tf
 
 from spamcli import __version__, classifier
-from spamcli.elmo import ELMo
+from spamcli.elmo import ELMo, has_tokens
 from spamcli.errors import DataError
 from spamcli.messages import Messages
 from spamcli.model_dir import ModelConfig, TrainedModel
 from spamcli.protocols import Split, near_copy_groups, validation_split
-from spamcli.settings import THRESHOLD, HeadSettings
+from spamcli.settings import RECIPE, THRESHOLD, HeadSettings
 
-RECIPE = "tutorial"  # mean pooling, scalar mix, Dense 256 relu, sigmoid
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
@@ -48,7 +47,7 @@ def train(
     texts, labels = split.train["text"].tolist(), split.train["label"].to_numpy()
     with timed(seconds, "encode"):
         pooled = elmo.pooled_layers(texts, lambda done, total: progress("ELMo, training messages", done, total))
-    spoken = ~np.isnan(pooled).any(axis=(1, 2)) & (pooled.shape[2] > 0)
+    spoken = has_tokens(pooled)
     if not spoken.any():
         raise DataError(f"{messages.path}: no training message has a token; check the text column")
     epochs = settings.epochs
@@ -56,20 +55,27 @@ def train(
         with timed(seconds, "choose_epochs"):
             epochs = _choose_epochs(split, pooled, labels, spoken, settings, seed, progress)
     with timed(seconds, "fit"):
-        shown = lambda epoch, head: progress("head", epoch, epochs)  # noqa: E731
-        head = classifier.fit_head(pooled[spoken], labels[spoken], settings, epochs, seed, shown)
+        head = classifier.fit_head(
+            pooled[spoken], labels[spoken], settings, epochs, seed, lambda epoch, head: progress("head", epoch, epochs)
+        )
     s, gamma = classifier.mixing_weights(head)
     config = ModelConfig(
         elmo={"handle": elmo.handle, "fingerprint": elmo.fingerprint, "dim": pooled.shape[2]},
         data={"path": str(messages.path), "sha256": messages.sha256, "form": messages.form, **messages.reading},
         protocol=split.protocol,
+        split=split.summary,
         recipe=RECIPE,
         head={**asdict(replace(settings, epochs=epochs)), "epochs_chosen": settings.epochs is None},
         seed=seed,
         threshold=THRESHOLD,
         prior=float(labels.mean()),
         mixing={"s": s, "gamma": gamma},
-        versions={"spamcli": __version__, "tensorflow": tf.__version__, "keras": keras.__version__},
+        versions={
+            "spamcli": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
     )
     return TrainedModel(elmo, head, config), seconds
 
@@ -77,5 +83,10 @@ def train(
 def _choose_epochs(split, pooled, labels, spoken, settings, seed, progress) -> int:
     fit, validate = validation_split(labels, near_copy_groups(split.train["text"]), seed)
     fit, validate = fit[spoken[fit]], validate[spoken[validate]]
-    shown = lambda epoch: progress("choosing epochs", epoch, classifier.EPOCHS_TRIED)  # noqa: E731
+    if not (len(fit) and len(validate)):
+        raise DataError("too few distinct messages to choose the number of epochs on; name it with --epochs")
+
+    def shown(epoch: int) -> None:
+        progress("choosing epochs", epoch, classifier.EPOCHS_TRIED)
+
     return classifier.choose_epochs(pooled, labels, fit, validate, settings, seed, shown)

@@ -19,7 +19,8 @@ def spamcli(*arguments, cache: Path, folder: Path) -> tuple[float, str]:
     """Seconds of the whole command, and what it printed."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "spamcli", *map(str, arguments)]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "SPAMCLI_DATA": str(ROOT / "data" / "spam.csv")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPAMCLI_", "TFHUB_"))}
+    environment = {**clean, "XDG_CACHE_HOME": str(cache), "SPAMCLI_DATA": str(ROOT / "data" / "spam.csv")}
     done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
     return time.perf_counter() - start, done.stdout
 
@@ -62,7 +63,9 @@ def accuracies(folder: Path) -> None:
         errors = ", ".join(str(result["errors"]) for result in results)
         unseen = statistics.mean(result["unseen"]["accuracy"] for result in results)
         epochs = ", ".join(str(result["epochs"]) for result in results)
-        mean = f"{statistics.mean(accuracy):.2%} (seeds 1 to 5: {errors} errors after {epochs} epochs; unseen only {unseen:.2%})"
+        mean = (
+            f"{statistics.mean(accuracy):.2%} (seeds 1 to 5: {errors} errors after {epochs} epochs; unseen only {unseen:.2%})"
+        )
         show(f"{what}, mean of 5 seeds", mean, must)
         print(f"<!-- {results[0]['fingerprint']} -->")
 
@@ -72,9 +75,7 @@ def original_size(folder: Path) -> None:
     module = folder / "original"
     subprocess.run([sys.executable, ROOT / "tests" / "tf1_elmo.py", module], check=True, capture_output=True)
     code = "import sys; sys.path.insert(0, sys.argv[1]); import bench; bench.compare(sys.argv[2])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, ROOT / "tests", module], check=True, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, ROOT / "tests", module], check=True, stdout=subprocess.PIPE, text=True)
     result = json.loads(done.stdout)
     ratios = [naive / ours for naive, ours in zip(result["naive"], result["ours"])]
     pairs = ", ".join(f"{naive:.0f} s / {ours:.0f} s" for naive, ours in zip(result["naive"], result["ours"]))

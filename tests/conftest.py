@@ -43,9 +43,7 @@ def tiny_elmo(tmp_path_factory) -> Path:
 
     tf.random.set_seed(3)
     directory = tmp_path_factory.mktemp("modules") / "tiny"
-    export(
-        BiLM(BiLMConfig(char_dim=4, filters=((1, 4), (2, 4)), cells=8, projection=4)), directory, card="A tiny ELMo.\n"
-    )
+    export(BiLM(BiLMConfig(char_dim=4, filters=((1, 4), (2, 4)), cells=8, projection=4)), directory, card="A tiny ELMo.\n")
     return directory
 
 

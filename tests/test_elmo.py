@@ -11,6 +11,7 @@ import tensorflow_hub as hub
 from tf1_elmo import write_tf1_elmo
 
 from spamcli.elmo import ELMo, PooledCache, batches
+from spamcli.errors import UnavailableError
 
 MESSAGES = [
     "See you at six",
@@ -74,9 +75,7 @@ def test_messages_without_tokens_are_nan_and_leave_the_others_alone(module):
     assert elmo.pooled_layers([""]).shape[:2] == (1, 3)
 
 
-@pytest.mark.parametrize(
-    "text", ["\ud83d lone", "nul \0 inside", "w" * 5000, "word " * 5000, "\ufeff\u202e", "ä" * 100]
-)
+@pytest.mark.parametrize("text", ["\ud83d lone", "nul \0 inside", "w" * 5000, "word " * 5000, "\ufeff\u202e", "ä" * 100])
 def test_any_text_has_finite_vectors(tiny_elmo, text):
     assert np.isfinite(ELMo(str(tiny_elmo)).pooled_layers([text])).all()
 
@@ -130,6 +129,33 @@ def test_damaged_cache_is_made_again(tiny_elmo, tmp_path):
     expected = elmo.pooled_layers(MESSAGES)
     elmo.cache.path.write_bytes(b"not a database at all" * 100)
     np.testing.assert_allclose(ELMo(str(tiny_elmo), tmp_path).pooled_layers(MESSAGES), expected, atol=1e-6)
+
+
+def test_cache_with_damaged_pages_is_given_up_and_made_again(tiny_elmo, tmp_path):
+    elmo = ELMo(str(tiny_elmo), tmp_path)
+    many = [f"message number {i}" for i in range(300)]
+    expected = elmo.pooled_layers(many)
+    data = bytearray(elmo.cache.path.read_bytes())
+    data[4096:] = b"\x55" * (len(data) - 4096)  # the first page, with header and schema, stays good
+    elmo.cache.path.write_bytes(data)
+    damaged = ELMo(str(tiny_elmo), tmp_path)
+    with pytest.warns(UserWarning, match="not used any more"):
+        np.testing.assert_allclose(damaged.pooled_layers(many), expected, atol=1e-5)
+    again = CountingELMo(str(tiny_elmo), tmp_path)
+    again.pooled_layers(many), again.pooled_layers(many)
+    assert again.calls == 300
+
+
+def test_vectors_that_are_not_finite_are_no_vectors(tiny_elmo):
+    class Broken(ELMo):
+        @property
+        def signature(self):
+            return lambda **inputs: {
+                name: np.nan * vectors for name, vectors in super(Broken, self).signature(**inputs).items()
+            }
+
+    with pytest.raises(UnavailableError, match="not finite"):
+        Broken(str(tiny_elmo)).pooled_layers(["hello"])
 
 
 def test_cache_that_cannot_be_kept_is_a_warning(tiny_elmo, tmp_path):

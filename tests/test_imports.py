@@ -21,9 +21,7 @@ def imported(path):
         elif isinstance(node, ast.ImportFrom) and node.module.startswith("spamcli."):
             ours.add(node.module.split(".")[1])
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            others |= {
-                (node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0] for alias in node.names
-            }
+            others |= {(node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0] for alias in node.names}
     return ours, others
 
 

@@ -48,7 +48,7 @@ def test_config_holds_all_that_made_it(saved):
         "learning_rate": 1e-3,
     }
     assert len(config["elmo"]["fingerprint"]) == len(config["data"]["sha256"]) == 64
-    assert set(config["versions"]) == {"spamcli", "tensorflow", "keras"}
+    assert set(config["versions"]) == {"spamcli", "tensorflow", "keras", "scikit-learn"}
 
 
 def test_overwriting_leaves_one_head_and_nothing_half_written(trained, saved):
@@ -94,6 +94,33 @@ def test_config_that_is_none_is_refused(saved, content):
         model_dir.load(saved)
 
 
+@pytest.mark.parametrize("part", ["elmo", "data", "split", "head", "mixing", "threshold", "prior", "protocol", "recipe"])
+@pytest.mark.parametrize("value", [None, {}, "x", []])
+def test_every_part_of_the_config_is_checked(saved, part, value):
+    config = json.loads((saved / "config.json").read_text())
+    config[part] = value
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="train again"):
+        model_dir.load(saved)
+
+
+def test_split_is_checked_before_anything_is_measured(trained):
+    read = messages.read_messages(TINY_MESSAGES)
+    trained.config.check_split(read, protocols.split(read, "grouped", 1))
+    with pytest.raises(DataError, match="splits it otherwise"):
+        trained.config.check_split(read, protocols.split(read, "grouped", 2))
+
+
+def test_elmo_that_has_gone_away_is_named(saved, trained, tmp_path):
+    config = json.loads((saved / "config.json").read_text())
+    assert os.path.isabs(config["elmo"]["handle"])
+    config["elmo"]["handle"] = str(tmp_path / "gone")
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NotFoundError, match="--elmo"):
+        model_dir.load(saved)
+    assert model_dir.load(saved, elmo=trained.elmo.handle).config.prior == trained.config.prior
+
+
 def test_no_model_there(tmp_path):
     with pytest.raises(NotFoundError, match="spamcli train"):
         model_dir.load(tmp_path)
@@ -121,6 +148,8 @@ def test_fingerprints_differ_where_settings_differ(trained):
         replace(config, data={**config.data, "raw": True}),
         replace(config, data={**config.data, "text_column": "other"}),
         replace(config, data={**config.data, "spam_labels": ["promo"]}),
-        replace(config, versions={**config.versions, "tensorflow": "0"}),
+        replace(config, head={**config.head, "hidden": 8}),
+        replace(config, head={**config.head, "learning_rate": 0.1}),
+        *(replace(config, versions={**config.versions, name: "0"}) for name in config.versions),
     ]
     assert len({c.fingerprint for c in [config, *others]}) == len(others) + 1

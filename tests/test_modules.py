@@ -147,6 +147,40 @@ def test_archive_without_a_module_or_cut_off(tiny_elmo, site, tmp_path):
         modules.resolve(f"{url}/cut.tar.gz")
 
 
+def test_archive_with_a_changed_byte_is_refused(tiny_elmo, site, tmp_path):
+    folder, url, _ = site
+    pack(tiny_elmo, folder / "whole.tar.gz")
+    whole = (folder / "whole.tar.gz").read_bytes()
+    for number, position in enumerate(np.random.default_rng(0).integers(20, len(whole) - 8, 8)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        (folder / f"{number}.tar.gz").write_bytes(damaged)
+        with pytest.raises(UnavailableError):
+            modules.resolve(f"{url}/{number}.tar.gz")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"tokenizer": "magic"}', '{"tokenizer": ["space"]}'])
+def test_tokenizer_that_is_unknown(tiny_elmo, tmp_path, content):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_elmo, copy)
+    (copy / modules.TOKENIZER_FILE).write_text(content)
+    with pytest.raises(UnavailableError, match="tokenizer"):
+        ELMo(str(copy))
+
+
+def other_arguments(directory):
+    module = tf.Module()
+    outputs = {name: tf.zeros([1, 1, 4]) for name in modules.OUTPUTS}
+    module.f = tf.function(lambda words: outputs, input_signature=[tf.TensorSpec([None, None], tf.string, "words")])
+    tf.saved_model.save(module, str(directory), signatures={"tokens": module.f})
+
+
+def test_signature_with_other_arguments(tmp_path):
+    other_arguments(tmp_path / "other")
+    with pytest.raises(UnavailableError, match="does not take tokens"):
+        ELMo(str(tmp_path / "other")).pooled_layers(["hello"])
+
+
 def test_nobody_answers(site, tmp_path):
     folder, url, _ = site
     with pytest.raises(UnavailableError, match="not reachable"):

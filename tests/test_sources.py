@@ -76,9 +76,7 @@ def wheel(uci: bytes) -> bytes:
 
 @pytest.fixture
 def server():
-    with MisbehavingServer(
-        {"spam.csv": SPAM_CSV, "uci.zip": zipped(readme=b"hello", SMSSpamCollection=UCI)}
-    ) as running:
+    with MisbehavingServer({"spam.csv": SPAM_CSV, "uci.zip": zipped(readme=b"hello", SMSSpamCollection=UCI)}) as running:
         yield running
 
 

@@ -80,9 +80,7 @@ def test_signatures_have_the_inputs_and_outputs_of_elmo(module):
     def described(specs):
         return {name: (spec.dtype, spec.shape.as_list()) for name, spec in specs.items()}
 
-    assert {
-        name: described(signature.structured_input_signature[1]) for name, signature in module.signatures.items()
-    } == {
+    assert {name: described(signature.structured_input_signature[1]) for name, signature in module.signatures.items()} == {
         "default": {"text": (tf.string, [None])},
         "tokens": {"tokens": (tf.string, [None, None]), "sequence_len": (tf.int32, [None])},
     }
@@ -211,9 +209,7 @@ def _numpy_word(weights, ids):
         features.append(np.maximum(0, y).max(axis=0))
     x = np.concatenate(features)
     for i in range(HIGHWAYS):
-        parts = [
-            (weights[f"bilm/CNN_high_{i}/W_{p}"], weights[f"bilm/CNN_high_{i}/b_{p}"]) for p in ("carry", "transform")
-        ]
+        parts = [(weights[f"bilm/CNN_high_{i}/W_{p}"], weights[f"bilm/CNN_high_{i}/b_{p}"]) for p in ("carry", "transform")]
         carry, transform = (x @ kernel + bias for kernel, bias in parts)
         gate = sigmoid(carry)
         x = gate * np.maximum(0, transform) + (1 - gate) * x

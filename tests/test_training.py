@@ -50,7 +50,7 @@ def test_the_tutorials_recipe_of_one_epoch_reaches_the_tutorial(collection, pool
 
 def test_epochs_are_chosen_and_recorded(trained):
     model, _, seconds = trained
-    assert model.config.head["epochs_chosen"] and 1 <= model.config.head["epochs"] <= 30
+    assert model.config.head["epochs_chosen"] and 1 <= model.config.head["epochs"] <= 20
     assert set(seconds) == {"encode", "choose_epochs", "fit"}
 
 

@@ -37,9 +37,7 @@ NUM_CHAR_IDS = 262
 MODULE_DEF = b"\x08\x03"  # tfhub_module.pb: the protocol buffer ModuleDef, its field 1, format, being FORMAT_V3
 
 
-def write_tf1_elmo(
-    directory, *, filters, char_dim, max_characters=50, highways=2, cells, projection, clip=3.0, seed=0
-) -> None:
+def write_tf1_elmo(directory, *, filters, char_dim, max_characters=50, highways=2, cells, projection, clip=3.0, seed=0) -> None:
     """Write a TF1 TF-Hub module with ELMo's two signatures.
 
     Signature `default`: text, string [b], whose tokens are what spaces separate. Signature `tokens`: tokens, string

@@ -42,6 +42,7 @@ class Pretraining(tf.Module):
 
     def __init__(self, config: BiLMConfig, settings: PretrainingSettings, counts: np.ndarray):
         super().__init__()
+        self.identity = _identity(config, settings, counts)
         tf.random.set_seed(settings.seed)
         self.settings = settings
         self.bilm = BiLM(config, precision=tf.bfloat16, trainable=True)
@@ -163,7 +164,8 @@ class Pretraining(tf.Module):
         arrays |= {f"moment{k}:{n}": variable for k in (0, 1) for n, variable in enumerate(self.moments[k])}
         arrays = {name: variable.numpy() for name, variable in arrays.items()}
         arrays["place"] = np.array([self.tokens_read, self.steps, self.epoch, self.batch_of_epoch])
-        partial = path.with_suffix(".partial")
+        arrays["identity"] = np.array(self.identity)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -180,12 +182,14 @@ class Pretraining(tf.Module):
             ) from error
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same sizes and settings.
+        """Go on from a checkpoint of the same sizes, settings and corpus.
 
-        Raises: DataError, if the file is damaged or its sizes are others.
+        Raises: DataError, if the file is damaged or of others.
         """
         try:
             with np.load(path) as arrays:
+                if str(arrays["identity"]) != self.identity:
+                    raise ValueError("another identity")
                 for name, variable in self.bilm.weights.items():
                     variable.assign(arrays[f"weight:{name}"])
                 self.softmax_kernel.assign(arrays["softmax_kernel"])
@@ -208,6 +212,12 @@ class Pretraining(tf.Module):
         return Perplexities(*map(float, np.exp(total / places))) if places else Perplexities(np.nan, np.nan)
 
 
+def _identity(config: BiLMConfig, settings: PretrainingSettings, counts: np.ndarray) -> str:
+    """SHA-256 of all that a checkpoint must have in common with the run that goes on from it."""
+    what = {**asdict(config), **asdict(settings), "checkpoint_seconds": None}
+    return hashlib.sha256(repr(sorted(what.items())).encode() + counts.tobytes()).hexdigest()
+
+
 def pretrain(
     paths: Sequence[Path],
     directory: Path,
@@ -220,17 +230,20 @@ def pretrain(
 
     Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`.
     """
-    checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
     if directory.exists():
         raise WriteError(f"{directory}: exists already; name another directory with -o")
+    checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
     if checkpoint.exists() and not resume:
         raise WriteError(f"{checkpoint}: a checkpoint is there; go on from it with --resume, or delete it")
     lines = text.read_lines(paths)
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     corpus = text.build(lines, config.tokenizer, config.max_characters, settings.max_message_tokens, settings.vocabulary)
     to_read, held_out = text.hold_out(corpus, settings.held_out, settings.seed)
     training = Pretraining(config, settings, corpus.counts)
     if checkpoint.exists():
         training.restore(checkpoint)
+    else:
+        training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
 
     def report(now: Progress) -> None:
         progress(f"loss {now.loss:.2f}, {now.tokens_per_second:,.0f} tokens/s", now.tokens, settings.tokens)
@@ -238,16 +251,21 @@ def pretrain(
     training.train(to_read, report, lambda: training.save(checkpoint))
     result = training.perplexities(held_out)
     sizes = {"lines": len(lines), "held_out": len(held_out.lines), "vocabulary": len(corpus.counts)}
-    export(training.bilm, directory, module_card(paths, sizes, config, settings, result))
+    export(training.bilm, directory, module_card(paths, files, sizes, config, settings, result))
     checkpoint.unlink()
     return result
 
 
-def module_card(paths, sizes: dict[str, int], config: BiLMConfig, settings: PretrainingSettings, result: Perplexities) -> str:
-    """The README.md of a module: what it is, what it read, how well it predicts."""
-    files = "".join(
-        f"- `{path.name}`, sha256 `{hashlib.sha256(path.read_bytes()).hexdigest()}`\n" for path in dict.fromkeys(paths)
-    )
+def module_card(
+    paths: Sequence[Path],
+    files: dict[str, str],
+    sizes: dict[str, int],
+    config: BiLMConfig,
+    settings: PretrainingSettings,
+    result: Perplexities,
+) -> str:
+    """The README.md of a module: what it is, what it read (name -> SHA-256), how well it predicts."""
+    files = "".join(f"- `{name}`, sha256 `{sha256}`\n" for name, sha256 in files.items())
     values = "".join(f"- {name}: {value}\n" for name, value in {**asdict(config), **asdict(settings)}.items())
     return f"""# An ELMo pretrained by spamcli {__version__}
 
