@@ -15,7 +15,7 @@ import click
 
 from spamcli import __version__
 from spamcli.errors import SpamcliError, WriteError
-from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS, PROTOCOLS, SEED, HeadSettings, PretrainingSettings
+from spamcli.settings import BATCH_NUMBERS, BUILTIN, PROTOCOLS, SEED, HeadSettings, PretrainingSettings
 
 
 class Verbs(click.Group):
@@ -59,9 +59,7 @@ json_option = click.option("--json", is_flag=True, help="Print JSON.")
 budget_option = click.option(
     "--max-batch-tokens",
     type=click.IntRange(1),
-    default=MAX_BATCH_TOKENS,
-    show_default=True,
-    help="Padded tokens that go through the ELMo at once; bounds the memory.",
+    help=f"Padded tokens that go through the ELMo at once; bounds the memory. By default {BATCH_NUMBERS:,} / its dim.",
 )
 
 

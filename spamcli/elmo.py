@@ -16,7 +16,7 @@ import numpy as np
 from spamcli import modules
 from spamcli.characters import TOKENIZERS
 from spamcli.errors import UnavailableError
-from spamcli.settings import BUILTIN, MAX_BATCH_TOKENS
+from spamcli.settings import BATCH_NUMBERS, BUILTIN
 
 NUM_LAYERS = 3
 _POOLING = "mean-1"  # over the real tokens; in the cache's name: count it up when pooling or a tokenizer changes
@@ -28,7 +28,8 @@ class ELMo:
     Args:
         handle: `builtin`, a URL or a directory, which is kept as an absolute path.
         cache: directory of the cache of pooled layers; None for none.
-        max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone.
+        max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone. By default what makes
+            BATCH_NUMBERS: 768 at the original ELMo's dim of 1,024, 1,536 for the built-in one.
         progress: show the download of a module on stderr.
     Raises: UnavailableError, NotFoundError.
     """
@@ -37,7 +38,7 @@ class ELMo:
         self,
         handle: str = BUILTIN,
         cache: Path | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        max_batch_tokens: int | None = None,
         progress: bool = False,
     ):
         self.directory, self.max_batch_tokens = modules.resolve(handle, progress), max_batch_tokens
@@ -68,7 +69,7 @@ class ELMo:
         pooled = self._remember(spoken)
         missing = sorted((text for text in spoken if text not in pooled), key=lambda text: len(tokens[text]))
         done = 0
-        for batch in batches([len(tokens[text]) for text in missing], self.max_batch_tokens):
+        for batch in batches([len(tokens[text]) for text in missing], self._budget() if missing else 1):
             vectors = self._call([tokens[missing[i]] for i in batch])
             fresh = dict(zip((missing[i] for i in batch), vectors))
             self._keep(fresh)
@@ -79,6 +80,10 @@ class ELMo:
             return np.full([len(texts), NUM_LAYERS, 0], np.nan, np.float32)
         silent = np.full_like(next(iter(pooled.values())), np.nan)
         return np.stack([pooled.get(text, silent) for text in texts])
+
+    def _budget(self) -> int:
+        dim = self.signature.structured_outputs["lstm_outputs1"].shape[-1] or 1024
+        return self.max_batch_tokens or max(1, BATCH_NUMBERS // dim)
 
     def _remember(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         try:

@@ -18,7 +18,7 @@ from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.messages import Messages
 from spamcli.protocols import Split
-from spamcli.settings import MAX_BATCH_TOKENS, PROTOCOLS, RECIPE, HeadSettings
+from spamcli.settings import PROTOCOLS, RECIPE, HeadSettings
 
 FORMAT = 1
 _CONFIG = "config.json"
@@ -126,7 +126,7 @@ def save(model: TrainedModel, directory: Path) -> None:
 
 
 def load(
-    directory: Path, elmo: str | None = None, cache: Path | None = None, max_batch_tokens: int = MAX_BATCH_TOKENS
+    directory: Path, elmo: str | None = None, cache: Path | None = None, max_batch_tokens: int | None = None
 ) -> TrainedModel:
     """Read a model back, verified.
 

@@ -146,16 +146,20 @@ def test_cache_with_damaged_pages_is_given_up_and_made_again(tiny_elmo, tmp_path
     assert again.calls == 300
 
 
-def test_vectors_that_are_not_finite_are_no_vectors(tiny_elmo):
-    class Broken(ELMo):
-        @property
-        def signature(self):
-            return lambda **inputs: {
-                name: np.nan * vectors for name, vectors in super(Broken, self).signature(**inputs).items()
-            }
+def test_vectors_that_are_not_finite_are_no_vectors(tmp_path):
+    def tokens(tokens, sequence_len):
+        vectors = tf.where(tokens == "poison", np.nan, 1.0)[:, :, None] * tf.ones([4])
+        return {"word_emb": vectors[:, :, :2], "lstm_outputs1": vectors, "lstm_outputs2": vectors}
 
+    module = tf.Module()
+    spec = [tf.TensorSpec([None, None], tf.string, "tokens"), tf.TensorSpec([None], tf.int32, "sequence_len")]
+    module.f = tf.function(tokens, input_signature=spec)
+    tf.saved_model.save(module, str(tmp_path / "module"), signatures={"tokens": module.f})
+    elmo = ELMo(str(tmp_path / "module"), tmp_path / "cache")
+    assert (elmo.pooled_layers(["all is well"]) == 1).all()
     with pytest.raises(UnavailableError, match="not finite"):
-        Broken(str(tiny_elmo)).pooled_layers(["hello"])
+        elmo.pooled_layers(["a poison"])
+    assert elmo.cache.read(["all is well", "a poison"]).keys() == {"all is well"}
 
 
 def test_cache_that_cannot_be_kept_is_a_warning(tiny_elmo, tmp_path):

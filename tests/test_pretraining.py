@@ -224,9 +224,20 @@ def test_checkpoint_holds_everything_and_is_atomic(tmp_path):
     training = Pretraining(CONFIG, replace(SETTINGS, tokens=100), corpus.counts)
     training.train(corpus, nothing, lambda: training.save(path))
     assert [file.name for file in path.parent.iterdir()] == ["x.checkpoint.npz"]
-    other = Pretraining(CONFIG, replace(SETTINGS, seed=5), corpus.counts)
-    other.restore(path)
-    assert_same(state(other), state(training), tolerance=0)
+    fresh = Pretraining(CONFIG, replace(SETTINGS, tokens=100), corpus.counts)
+    fresh.restore(path)
+    assert_same(state(fresh), state(training), tolerance=0)
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"tokens": 99}, {"dropout": 0.35}])
+def test_checkpoint_of_other_settings_or_another_corpus_is_refused(tmp_path, change):
+    counts, path = a_corpus().counts, tmp_path / "x.checkpoint.npz"
+    Pretraining(CONFIG, SETTINGS, counts).save(path)
+    Pretraining(CONFIG, replace(SETTINGS, checkpoint_seconds=7), counts).restore(path)  # moves no weight
+    with pytest.raises(DataError, match="other settings"):
+        Pretraining(CONFIG, replace(SETTINGS, **change), counts).restore(path)
+    with pytest.raises(DataError, match="another corpus"):
+        Pretraining(CONFIG, SETTINGS, counts[::-1].copy()).restore(path)
 
 
 def test_full_disk_keeps_the_last_checkpoint(tmp_path):
