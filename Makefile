@@ -20,7 +20,7 @@ run: install  ## download (or find) the data, train, evaluate, predict
 	$(BIN)/spamcli download
 	$(BIN)/spamcli train
 	$(BIN)/spamcli evaluate
-	$(BIN)/spamcli predict "Ok, see you at the station at six" "You have WON a guaranteed prize! Call now to claim"
+	$(BIN)/spamcli predict "Ok, see you at the station at six" "URGENT! You have WON a guaranteed £1000 prize. Call 09061 700 000 now to claim, 150p per min"
 
 test: install  ## every test
 	$(BIN)/python -m pytest

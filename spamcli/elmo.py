@@ -29,7 +29,7 @@ class ELMo:
         handle: `builtin`, a URL or a directory, which is kept as an absolute path.
         cache: directory of the cache of pooled layers; None for none.
         max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone. By default what makes
-            BATCH_NUMBERS: 768 at the original ELMo's dim of 1,024, 1,536 for the built-in one.
+            BATCH_NUMBERS: 896 at the original ELMo's dim of 1,024, 1,792 for the built-in one.
         progress: show the download of a module on stderr.
     Raises: UnavailableError, NotFoundError.
     """

@@ -7,7 +7,7 @@ PROTOCOLS = ("tutorial", "almeida2011", "grouped")
 RECIPE = "tutorial"  # mean pooling, scalar mix, Dense 256 relu, sigmoid
 SEED = 1
 THRESHOLD = 0.5  # p_spam from which on the verdict is spam
-BATCH_NUMBERS = 768 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory
+BATCH_NUMBERS = 896 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory
 
 
 @dataclass(frozen=True)
