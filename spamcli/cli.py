@@ -26,7 +26,9 @@ class Verbs(click.Group):
             sys.stdout.reconfigure(encoding="utf-8", errors="replace")
         try:
             return super().main(*args, **kwargs)
-        except OSError as error:  # a closed pipe is click's, files are the verbs': this is standard output
+        except OSError as error:
+            if error.filename is not None:  # not standard output, and nobody's job to explain yet
+                raise
             click.echo(f"spamcli: standard output cannot be written: {error.strerror}; free some space", err=True)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer cannot be written either
             sys.exit(WriteError.exit_code)

@@ -58,21 +58,22 @@ def read_messages(
     Raises: NotFoundError; DataError, with line, reason and remedy.
     """
     data = read_bytes(path)
-    columns_named = text_column is not None or label_column is not None
-    if raw and not collection.is_spam_csv(data):
-        raise DataError(f"{path}: not the tutorial's spam.csv, which alone has a raw form; leave out --raw")
-    if collection.is_spam_csv(data) and not columns_named:
+    if collection.is_spam_csv(data):
+        if (text_column or "v2", label_column or "v1") != ("v2", "v1"):
+            raise DataError(
+                f"{path}, line 1: the tutorial's spam.csv has v2 and v1; leave out --text-column and --label-column"
+            )
         form, records = "spam.csv", _spam_csv_records(data, raw)
-    else:
-        text = _decode(data, path)
-        if _is_headerless(text) and columns_named:
+    elif raw:
+        raise DataError(f"{path}: not the tutorial's spam.csv, which alone has a raw form; leave out --raw")
+    elif _is_headerless(text := _decode(data, path)):
+        if text_column or label_column:
             raise DataError(f"{path}, line 1: no header in this form; leave out --text-column and --label-column")
-        if _is_headerless(text):
-            form, records = "uci" if collection.is_uci(data) else "tsv", _headerless_records(text, path, spam_labels)
-        else:
-            form = _form(path, text)
-            table = _jsonl_rows(text, path) if form == "jsonl" else _csv_rows(text, path, "\t" if form == "tsv" else ",")
-            records = _table_records(table, path, text_column, label_column, spam_labels)
+        form, records = "uci" if collection.is_uci(data) else "tsv", _headerless_records(text, path, spam_labels)
+    else:
+        form = _form(path, text)
+        rows = _jsonl_rows(text, path) if form == "jsonl" else _csv_rows(text, path, "\t" if form == "tsv" else ",")
+        records = _table_records(rows, path, text_column, label_column, spam_labels)
     frame = pd.DataFrame(records, columns=["row", "label", "text"], dtype=object)
     frame = frame.astype({"row": "int64", "label": "int8"})
     _check_classes(frame, path)

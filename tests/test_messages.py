@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+from conftest import TINY_MESSAGES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -305,3 +306,31 @@ def test_written_uci_lines_read_back_equal(folder, messages):
     messages = [(label, text.replace("\r", "").replace("\n", "")) for label, text in messages]
     lines = [f"{('ham', 'spam')[label]}\t{text}\n" for label, text in messages]
     assert labelled(read_messages(write(folder, "a.csv", "".join(lines)))) == messages
+
+
+def test_columns_and_raw_where_they_mean_nothing(spam_csv, tmp_path):
+    headerless = tmp_path / "SMS"
+    headerless.write_text("ham\thello\nspam\twin\n")
+    for path, arguments, says in [
+        (spam_csv, {"text_column": "body"}, "leave out --text-column"),
+        (headerless, {"label_column": "kind"}, "leave out --text-column"),
+        (headerless, {"raw": True}, "leave out --raw"),
+        (TINY_MESSAGES, {"raw": True}, "leave out --raw"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            read_messages(path, **arguments)
+    assert len(read_messages(spam_csv, text_column="v2", label_column="v1")) == 5573
+
+
+def test_column_name_twice(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("label,text,text\nham,a,b\n")
+    with pytest.raises(DataError, match="two columns are called 'text'"):
+        read_messages(path)
+
+
+@pytest.mark.parametrize("label, number", [("1.0", 1), ("0.0", 0), ("0", 0), ("SPAM", 1)])
+def test_labels_as_pandas_writes_them(tmp_path, label, number):
+    path = tmp_path / "float.csv"
+    path.write_text(f"label,text\n{label},a\n{'ham' if number else 'spam'},b\n")
+    assert read_messages(path).frame["label"][0] == number
