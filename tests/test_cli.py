@@ -175,6 +175,7 @@ def test_every_option_has_its_variable(verb):
         assert not names or option.name in names
 
 
+@pytest.mark.slow
 def test_pretrain_then_train_with_it(cli, tmp_path):
     lines = TINY_MESSAGES.read_text(encoding="utf-8").splitlines()
     (tmp_path / "corpus.txt").write_text("\n".join(line.split(",", 1)[1] for line in lines), encoding="utf-8")
@@ -185,17 +186,20 @@ def test_pretrain_then_train_with_it(cli, tmp_path):
     assert again.exit_code == 74 and "exists already" in one_line(again)
 
 
+@pytest.mark.slow
 def test_processes_keep_stderr_clean_and_stdout_for_results(model):
     done = run("predict", "--model", model, "hello")
     assert done.returncode == 0 and done.stderr == "" and done.stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_standard_output_that_is_full(model):
     command = f"{sys.executable} -m spamcli predict --model {model} hello > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.returncode == 74 and done.stderr.count("\n") == 1 and "standard output" in done.stderr
 
 
+@pytest.mark.slow
 def test_closed_streams_and_other_encodings(model):
     run_bash = lambda command: subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8")  # noqa: E731
     assert run_bash(f"{sys.executable} -m spamcli predict --model {model} <&-").returncode == 2
@@ -204,12 +208,14 @@ def test_closed_streams_and_other_encodings(model):
     assert printed.returncode == 0 and printed.stdout.endswith("\tok 😀\n")
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_quietly(model):
     command = f"yes hello | head -n 5000 | {sys.executable} -m spamcli predict --model {model} | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout.startswith(("ham\t", "spam\t")) and done.stderr == ""
 
 
+@pytest.mark.slow
 def test_interrupt_exits_with_130_and_leaves_nothing_half_written(tiny_elmo, tmp_path):
     cache = Path(os.environ["XDG_CACHE_HOME"])
     many = tmp_path / "many.csv"

@@ -15,6 +15,8 @@ from spamcli.bilm.pretraining import Pretraining, pretrain
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.settings import PretrainingSettings
 
+pytestmark = pytest.mark.slow
+
 CONFIG = BiLMConfig(max_characters=8, char_dim=4, filters=((1, 4), (2, 8), (3, 8)), cells=16, projection=8)
 # No two lines share a word, so the first word read tells the rest of its line.
 EIGHT_LINES = [" ".join(f"{word}{letter}" for word in ("ab", "cd", "ef", "gh", "ij", "kl")) for letter in "mnopqrst"]

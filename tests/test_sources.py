@@ -23,6 +23,8 @@ from spamcli.collection import SPAM_CSV_SHA256, read_rows, rebuild
 from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
 from spamcli.sources import KEPT, Download, Sources, download
 
+pytestmark = pytest.mark.slow
+
 # An invented collection of the same make: line 98 ends in a quote and so swallows its neighbour, as the real one does.
 _LINES = [f"{'spam' if n % 7 == 0 else 'ham'}\tmessage {n} costs £{n}, ok" for n in range(110)]
 _LINES[98] = 'spam\tcall now and win"'

@@ -7,6 +7,8 @@ import tensorflow_hub as hub
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tf1_elmo import write_tf1_elmo
 
+pytestmark = pytest.mark.slow
+
 FILTERS, MAX_CHARACTERS, HIGHWAYS, CELLS, PROJECTION = [(1, 4), (2, 5), (3, 6)], 12, 2, 16, 8
 SIZE = {
     "filters": FILTERS,

@@ -12,6 +12,8 @@ from spamcli.settings import HeadSettings
 
 from conftest import TINY_MESSAGES  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL_ACCURACY = 0.9803  # published, after 25 minutes of training
 
 
