@@ -272,8 +272,10 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    shown = {"disable": not console.is_terminal, "redirect_stdout": False, "redirect_stderr": False}
-    with Progress(console=console, transient=True, **shown) as bar:
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    with Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
