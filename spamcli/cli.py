@@ -1,6 +1,8 @@
 """The command line: each verb parses, calls the library once, prints. Results go to stdout, all else to stderr."""
 
+import codecs
 import io
+import math
 import os
 import re
 import sys
@@ -47,7 +49,16 @@ class Verbs(click.Group):
             ctx.exit(130)
 
 
-PATH = click.Path(path_type=Path)
+class NamedPath(click.Path):
+    """A path; an empty one, as an unset shell variable gives, would mean this folder."""
+
+    def convert(self, value, param, ctx):
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = NamedPath(path_type=Path)
 
 
 def shared(*flags: str, **settings) -> Callable:
@@ -70,7 +81,7 @@ budget_option = click.option(
 def main() -> None:
     """Tell spam from ham in text messages, with contextual word representations (ELMo).
 
-    Example: spamcli download && spamcli train && spamcli predict "You won a prize, call now"
+    Example: spamcli download && spamcli train && spamcli predict "Call 09061 700 000 now to claim your prize"
     """
 
 
@@ -132,6 +143,7 @@ def train(
     from spamcli import evaluation, model_dir, modules, training
     from spamcli.elmo import ELMo
 
+    model_dir.check_place(model)
     encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=_on_terminal(sys.stderr))
     with _progress() as progress:
         settings = HeadSettings(epochs=epochs, batch_size=batch_size)
@@ -144,7 +156,7 @@ def train(
 
 
 @main.command()
-@data_option
+@shared("--data", type=PATH, help="The file that the model was trained on; by default where it was then.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
 @budget_option
 @model_option
@@ -155,12 +167,10 @@ def evaluate(data, elmo, max_batch_tokens, model, json):
     Example: spamcli evaluate --model tutorial-model --json
     """
     _load_tensorflow_quietly()
-    from spamcli import evaluation, messages, model_dir, modules, protocols
+    from spamcli import evaluation, model_dir, modules
 
     trained = model_dir.load(model, elmo, modules.cache_directory() / "pooled", max_batch_tokens)
-    collection = messages.read_messages(data, **trained.config.reading)
-    split = protocols.split(collection, trained.config.protocol, trained.config.seed)
-    trained.config.check_split(collection, split)
+    split = trained.config.read_split(data or Path(trained.config.data["path"]))
     with _progress() as progress:
         result = evaluation.evaluate(trained, split, progress)
     _print_evaluation(result, json)
@@ -177,8 +187,10 @@ def evaluate(data, elmo, max_batch_tokens, model, json):
 def predict(texts, threshold, exit_code, elmo, max_batch_tokens, model, json):
     """Judge messages: arguments, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
 
-    Example: printf 'See you at six\\nYou won a prize, call now\\n' | spamcli predict
+    Example: printf 'See you at six\\nCall 09061 700 000 now to claim your prize\\n' | spamcli predict
     """
+    if threshold is not None and math.isnan(threshold):
+        raise click.UsageError("--threshold is no number.")
     if not texts and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("No message. Name it, or send lines to standard input.")
     _load_tensorflow_quietly()
@@ -261,7 +273,8 @@ def _on_terminal(stream) -> bool:
 
 
 def _lines(stream) -> Iterator[str]:
-    for line in stream:
+    for number, line in enumerate(stream):
+        line = line if number else line.removeprefix(codecs.BOM_UTF8)
         yield line.rstrip(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
 
 

@@ -144,6 +144,8 @@ def _csv_rows(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, dict
         twice = sorted({name for name in header if header.count(name) > 1 and name})
         if twice:
             raise DataError(f"{path}, line {line}: two columns are called {twice[0]!r}; rename one")
+        if len(header) == 1 and delimiter == "," and (";" in header[0] or "\t" in header[0]):
+            raise DataError(f"{path}, line {line}: separated by semicolons or tabs? Save it with commas, or tabs as .tsv")
         line = reader.line_num + 1
         for fields in reader:
             if fields and len(fields) != len(header):

@@ -16,8 +16,8 @@ import numpy as np
 from spamcli.classifier import p_spam  # and ScalarMix is registered, which loading a head needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
-from spamcli.messages import Messages
-from spamcli.protocols import Split
+from spamcli.messages import read_bytes, read_messages
+from spamcli.protocols import Split, split
 from spamcli.settings import PROTOCOLS, RECIPE, HeadSettings
 
 FORMAT = 1
@@ -55,18 +55,23 @@ class ModelConfig:
         """How the data was read: the keyword arguments of `messages.read_messages`."""
         return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
 
-    def check_split(self, messages: Messages, split: Split) -> None:
-        """Raises: DataError, if these are not the rows that the model was trained and tested on."""
-        if messages.sha256 != self.data["sha256"]:
+    def read_split(self, path: Path) -> Split:
+        """The messages that the model was trained and tested on, from the file that holds them.
+
+        Raises: NotFoundError; DataError, if the file is another one or is split otherwise now.
+        """
+        if hashlib.sha256(read_bytes(path)).hexdigest() != self.data["sha256"]:
             raise DataError(
-                f"{messages.path}: not the file that the model was trained on ({self.data['path']}, "
+                f"{path}: not the file that the model was trained on ({self.data['path']}, "
                 f"sha256 {self.data['sha256'][:8]}...), so its test rows are unknown; name that one with --data"
             )
-        if split.summary != self.split:
+        again = split(read_messages(path, **self.reading), self.protocol, self.seed)
+        if again.summary != self.split:
             raise DataError(
-                f"{messages.path}: protocol {self.protocol} splits it otherwise than when the model was trained "
+                f"{path}: protocol {self.protocol} splits it otherwise than when the model was trained "
                 f"(with {self.versions}), so training rows would be tested; train again"
             )
+        return again
 
     @property
     def fingerprint(self) -> str:
@@ -125,6 +130,17 @@ def save(model: TrainedModel, directory: Path) -> None:
         ) from error
 
 
+def check_place(directory: Path) -> None:
+    """Raises: WriteError, if a model cannot be written there or would replace a file that is not a model's."""
+    existing = next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise WriteError(f"{existing}: is a file; --model names a directory")
+    if not os.access(existing, os.W_OK):
+        raise WriteError(f"{existing}: cannot be written; name another place with --model")
+    if (directory / _CONFIG).exists() and b'"fingerprint"' not in (directory / _CONFIG).read_bytes():
+        raise WriteError(f"{directory / _CONFIG}: is not a model's, and would be replaced; name another place with --model")
+
+
 def load(
     directory: Path, elmo: str | None = None, cache: Path | None = None, max_batch_tokens: int | None = None
 ) -> TrainedModel:
@@ -139,12 +155,12 @@ def load(
         encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
     except NotFoundError as error:
         raise NotFoundError(
-            f"{directory}: the ELMo that it needs is not there; name its place with --elmo ({error})"
+            f"{directory}: the ELMo that it needs is not there; name its place with --elmo or SPAMCLI_ELMO ({error})"
         ) from error
     if encoder.fingerprint != config.elmo["fingerprint"]:
         raise DataError(
             f"{directory}: trained with another ELMo than {encoder.handle} is now "
-            f"({config.elmo['fingerprint'][:8]}, not {encoder.fingerprint[:8]}); train again, or pass that one with --elmo"
+            f"({config.elmo['fingerprint'][:8]}, not {encoder.fingerprint[:8]}); train again, or pass that one by --elmo"
         )
     return TrainedModel(encoder, head, config)
 

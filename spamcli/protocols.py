@@ -77,8 +77,8 @@ def _one_fold(labels, groups, seed, messages) -> np.ndarray:
     groups_of_class = [len(np.unique(groups[labels == label])) for label in (0, 1)]
     if min(groups_of_class) < MIN_GROUPS:
         raise DataError(
-            f"{messages.path}: {groups_of_class[0]} distinct ham, {groups_of_class[1]} distinct spam; "
-            f"at least {MIN_GROUPS} each are needed"
+            f"{messages.path}: {groups_of_class[0]} ham and {groups_of_class[1]} spam once near copies are taken together "
+            f"(digits masked); at least {MIN_GROUPS} of each are needed"
         )
     in_train = np.zeros(len(labels), bool)
     in_train[validation_split(labels, groups, seed)[0]] = True

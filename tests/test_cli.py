@@ -63,6 +63,8 @@ def test_help_and_version_load_nothing_heavy():
         (["nonsense"], 2),
         (["train", "--epochs", "0"], 2),
         (["train", "--protocol", "none"], 2),
+        (["train", "--model", ""], 2),
+        (["predict", "--threshold", "nan", "hello"], 2),
         (["train", "--data", "missing.csv"], 66),
         (["train", "--data", TINY_MESSAGES, "--elmo", "missing"], 66),
         (["train", "--data", TINY_MESSAGES, "--elmo", "http://127.0.0.1:9/e.tar.gz"], 69),
@@ -144,6 +146,16 @@ def test_lines_of_standard_input(cli, model):
         "café \ufffd",
         "last without newline",
     ]
+
+
+def test_byte_order_mark_is_no_text(cli, model):
+    result = cli("predict", "--json", "--model", model, input=b"\xef\xbb\xbfhello\n")
+    assert json.loads(result.stdout)["text"] == "hello"
+
+
+def test_evaluate_finds_the_file_that_the_model_was_trained_on(cli, model):
+    result = cli("evaluate", "--model", model)
+    assert result.exit_code == 0 and result.stdout.startswith("accuracy")
 
 
 def test_a_message_in_company_gets_the_verdict_that_it_gets_alone(cli, model):

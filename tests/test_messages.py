@@ -223,7 +223,7 @@ WRONG = {
     "which text": ("label,a,b\n0,c,d\n", {}, ", line 1: which of 'label', 'a', 'b' is the text?", "--text-column"),
     "which label": ("text,a,b\n0,c,d\n", {}, ", line 1: which of 'a', 'b' is the label?", "--label-column"),
     "line end in a name": ('"la\nbel",a\n0,b\n', {}, r", line 1: which of 'la\nbel', 'a'", "--text-column"),
-    "semicolons": ("label;text\nham;a\n", {}, ", line 1: no column is left for the label", "separated by commas"),
+    "semicolons": ("label;text\nham;a\n", {}, ", line 1: separated by semicolons", "Save it with commas"),
     "unknown label": ("label,text\nham,a\nspm,b\n", {}, ", line 3: label 'spm' is neither", "--spam-label"),
     "label after line ends in quotes": ('text,label\n"a\n\nb",ham\nc,x\n', {}, ", line 5: label 'x'", "--spam-label"),
     "label of two lines": ('label,text\n"h\nam",a\n', {}, r", line 2: label 'h\nam'", "--spam-label"),

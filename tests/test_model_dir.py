@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,9 +107,19 @@ def test_every_part_of_the_config_is_checked(saved, part, value):
 
 def test_split_is_checked_before_anything_is_measured(trained):
     read = messages.read_messages(TINY_MESSAGES)
-    trained.config.check_split(read, protocols.split(read, "grouped", 1))
+    assert trained.config.read_split(TINY_MESSAGES).summary == protocols.split(read, "grouped", 1).summary
     with pytest.raises(DataError, match="splits it otherwise"):
-        trained.config.check_split(read, protocols.split(read, "grouped", 2))
+        replace(trained.config, seed=2).read_split(TINY_MESSAGES)
+
+
+def test_place_is_checked_before_the_work(saved, tmp_path):
+    model_dir.check_place(saved)
+    model_dir.check_place(tmp_path / "not" / "yet" / "there")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    for place, says in [(tmp_path / "file", "is a file"), (tmp_path / "file" / "m", "is a file"), (tmp_path, "not a model's")]:
+        with pytest.raises(WriteError, match=says):
+            model_dir.check_place(place)
 
 
 def test_elmo_that_has_gone_away_is_named(saved, trained, tmp_path):
@@ -134,8 +145,6 @@ def test_place_that_cannot_be_written(trained, tmp_path):
 
 
 def test_fingerprints_differ_where_settings_differ(trained):
-    from dataclasses import replace
-
     config = trained.config
     others = [
         replace(config, seed=2),
