@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install run test quick lint format bench builtin-elmo clean
+.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,11 +42,16 @@ bench: install  ## measure what the README quotes; needs an idle machine
 # A file that is named twice is read twice as often. The text is not part of this project; docs/builtin-elmo.md names it.
 CORPUS = nus_sms nus_sms nus_sms tweets spamassassin_spam spamassassin_spam spamassassin_ham masc webtext switchboard \
   product_reviews pros_cons abc subjectivity sentence_polarity
+TOKENS = 60000000
 
-builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder (an hour; goes on where it stopped)
+builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder (hours; goes on where it stopped)
 	test -d "$(CORPORA)"
-	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --tokens 20000000 --seed 1 --resume
+	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --tokens $(TOKENS) --seed 1 --resume \
+	  --exclude data/spam.csv --about docs/builtin-elmo-text.md
 	rm -rf spamcli/assets/elmo && mv work/elmo spamcli/assets/elmo
+
+elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text in CORPORA=folder
+	$(BIN)/python tests/elmo_trials.py "$(CORPORA)" $(MODULES)
 
 clean:  ## remove what was made, but not the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

@@ -1,50 +1,174 @@
-"""Measuring a saved model on messages it was not trained on."""
+"""Measuring: a saved model on messages it was not trained on, or a recipe, trained afresh in every fold."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from spamcli.metrics import Scores, score
+import numpy as np
+import pandas as pd
+
+from spamcli import classifier, training
+from spamcli.elmo import ELMo
+from spamcli.errors import DataError
+from spamcli.messages import Messages
+from spamcli.metrics import Scores, mean_scores, score
 from spamcli.model_dir import TrainedModel
-from spamcli.protocols import Split
+from spamcli.protocols import Plan, Split, near_copy_groups
+from spamcli.settings import RECIPE, SEED, THRESHOLD, HeadSettings
 from spamcli.training import Progress, silent, timed
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores on the test messages, on the `unseen` of them (without a near copy in training), and how they were made."""
+    """p_spam of messages that were not learned from, and what it amounts to.
 
-    model: TrainedModel
-    scores: Scores
-    unseen: Scores | None  # None, if every test message has a near copy in training
+    Attributes:
+        protocol: how the messages were chosen; fingerprint: all settings that move a figure, in one line.
+        test: frame of the messages: `text`, `label`, `row`, and `unseen` (no near copy in training).
+        groups: of near copies, int [n], where the protocol counts in groups; else None.
+        p_spam: float64 [runs, n]; a saved model is one run, a recipe has one for each seed or repeat.
+        details: what else --json tells of how it was made.
+        seconds: of each phase.
+    """
+
+    protocol: str
+    fingerprint: str
+    test: pd.DataFrame
+    groups: np.ndarray | None
+    p_spam: np.ndarray
+    threshold: float
+    details: dict
     seconds: dict[str, float]
+
+    @property
+    def scores(self) -> Scores:
+        return self.scores_of(np.full(len(self.test), True))
+
+    @property
+    def unseen(self) -> Scores | None:
+        """On the messages without a near copy in training; None, if there are none."""
+        unseen = self.test["unseen"].to_numpy()
+        return self.scores_of(unseen) if unseen.any() else None
+
+    def scores_of(self, rows: np.ndarray, threshold: float | None = None) -> Scores:
+        """The figures of some messages (bool [n]); of several runs the mean."""
+        labels, groups = self.test["label"].to_numpy()[rows], None if self.groups is None else self.groups[rows]
+        threshold = self.threshold if threshold is None else threshold
+        runs = [score(labels, p_spam[rows], threshold, groups) for p_spam in self.p_spam]
+        return runs[0] if len(runs) == 1 else mean_scores(runs)
+
+    @property
+    def errors_of_runs(self) -> list[int]:
+        verdicts = self.p_spam >= self.threshold
+        return (verdicts != self.test["label"].to_numpy()).sum(axis=1).tolist()
+
+    def messages(self) -> list[dict]:
+        """Each test message without its text; p_spam is the mean of the runs."""
+        rows = self.test[["row", "label", "unseen"]].to_dict("records")
+        lengths = self.test["text"].map(lambda text: len(text.split()))
+        means = self.p_spam.mean(axis=0)
+        return [{**row, "p_spam": float(p), "length": int(n)} for row, p, n in zip(rows, means, lengths)]
 
     def to_dict(self) -> dict:
         """What --json prints; keys are stable, shares are fractions."""
-        config = self.model.config
-        unseen = self.unseen and {name: getattr(self.unseen, name) for name in ("n", "accuracy", "errors")}
-        return {
-            "protocol": config.protocol,
+        unseen = self.unseen
+        values = {
+            "protocol": self.protocol,
             **asdict(self.scores),
-            "mixing": config.mixing,
-            "elmo": config.elmo,
-            "recipe": config.recipe,
-            "epochs": config.head["epochs"],
-            "seed": config.seed,
-            "fingerprint": config.fingerprint,
+            **self.details,
+            "fingerprint": self.fingerprint,
             "seconds": self.seconds,
-            "unseen": unseen or {"n": 0, "accuracy": None, "errors": 0},
+            "unseen": asdict(unseen) if unseen else {"n": 0, "accuracy": None, "errors": 0},
         }
+        if self.threshold != THRESHOLD:
+            values["at_half"] = asdict(self.scores_of(np.full(len(self.test), True), THRESHOLD))
+        if len(self.p_spam) > 1:
+            values["runs"] = [asdict(score(self.test["label"], p_spam, self.threshold, self.groups)) for p_spam in self.p_spam]
+        return values
 
 
 def evaluate(model: TrainedModel, split: Split, progress: Progress = silent) -> Evaluation:
     """Measure a model on the test messages of the split it was trained with; nothing is learned."""
-    seconds: dict[str, float] = {}
-    test, threshold = split.test, model.config.threshold
+    config = model.config
+    groups = near_copy_groups(split.test["text"]) if split.protocol == "grouped" else None
+    return _measured(model, config.protocol, config.fingerprint, split.test, groups, {}, progress)
+
+
+def evaluate_file(model: TrainedModel, messages: Messages, progress: Progress = silent) -> Evaluation:
+    """Measure a model on a labelled file. Messages that it was trained on are left out, and measured apart.
+
+    Returns: an Evaluation whose `details["known"]` has the number of messages left out and the figures with them.
+    Raises: DataError, if all are known.
+    """
+    frame = messages.frame.assign(unseen=True)
+    known = model.memory.knows(frame["text"])
+    if known.all():
+        raise DataError(f"{messages.path}: the model was trained on all of these messages; name others")
+    config = model.config
+    fingerprint = f"{config.fingerprint} | test {messages.sha256[:8]}"
+    every = _measured(model, "file", fingerprint, frame, None, {}, progress)
+    details = {**every.details, "file": {"path": str(messages.path), "sha256": messages.sha256}}
+    details["known"] = {"n": int(known.sum()), "with_them": asdict(every.scores)}
+    test = frame[~known].reset_index(drop=True)
+    return replace(every, test=test, p_spam=every.p_spam[:, ~known], details=details)
+
+
+def _measured(model, protocol, fingerprint, test, groups, details, progress) -> Evaluation:
+    config, seconds = model.config, {}
     with timed(seconds, "test"):
         p_spam = model.p_spam(test["text"].tolist(), lambda done, total: progress("ELMo, test messages", done, total))
-    unseen = test["unseen"].to_numpy()
-    return Evaluation(
-        model=model,
-        scores=score(test["label"], p_spam, threshold),
-        unseen=score(test["label"][unseen], p_spam[unseen], threshold) if unseen.any() else None,
-        seconds=seconds,
-    )
+    about = {"mixing": config.mixing, "elmo": config.elmo, "recipe": config.recipe, "seed": config.seed}
+    details = {**about, **{name: config.head[name] for name in ("epochs", "epochs_chosen")}, **details}
+    return Evaluation(protocol, fingerprint, test, groups, p_spam[None], config.threshold, details, seconds)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What trains a classifier: an ELMo, and the settings and the seed of the head; of each run the next seed."""
+
+    elmo: ELMo
+    settings: HeadSettings
+    seed: int = SEED
+
+    @property
+    def fingerprint(self) -> str:
+        """The settings behind a figure, but for the messages."""
+        parts = {
+            "threshold": THRESHOLD,
+            "elmo": self.elmo.fingerprint[:8],
+            "recipe": RECIPE,
+            "epochs": self.settings.epochs or "chosen",
+            **{name: value for name, value in self.settings.unusual.items() if name != "epochs"},
+            **training.versions(),
+        }
+        return " | ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progress: Progress = silent) -> Evaluation:
+    """Train afresh inside every training part of a plan and measure on its test part; no model is written.
+
+    All that is learned, the number of epochs with it, is learned inside the training messages.
+
+    Args:
+        protocol, about: name of the protocol, and the settings behind the plan, in one line.
+    """
+    texts, labels, seconds = plan.frame["text"].tolist(), plan.frame["label"].to_numpy(), {}
+    with timed(seconds, "encode"):
+        pooled = recipe.elmo.pooled_layers(texts, lambda done, total: progress("ELMo", done, total))
+    p_spam = np.zeros([len(plan.runs), len(texts)])
+    jobs = [(run, *parts) for run, pairs in enumerate(plan.runs) for parts in pairs]
+    with timed(seconds, "train"):
+        for number, (run, learn, test) in enumerate(jobs):
+            progress("training afresh", number, len(jobs))
+            seed = recipe.seed + run
+            head = training.learn(pooled[learn], labels[learn], plan.groups[learn], recipe.settings, seed)
+            p_spam[run, test] = classifier.p_spam(head, pooled[test], prior=float(labels[learn].mean()))
+    tested = plan.tested
+    groups = plan.groups[tested] if protocol == "grouped" else None
+    details = {
+        "elmo": {"handle": recipe.elmo.handle, "fingerprint": recipe.elmo.fingerprint, "dim": pooled.shape[2]},
+        "recipe": RECIPE,
+        "seed": recipe.seed,
+        "runs_of": about,
+    }
+    fingerprint = f"protocol {protocol} | {about} | {recipe.fingerprint}"
+    test = plan.frame.iloc[tested].reset_index(drop=True)
+    return Evaluation(protocol, fingerprint, test, groups, p_spam[:, tested], THRESHOLD, details, seconds)

@@ -40,6 +40,10 @@ class Messages:
     def __len__(self) -> int:
         return len(self.frame)
 
+    @property
+    def fingerprint(self) -> str:
+        return reading_fingerprint(self.sha256, self.reading)
+
 
 def read_messages(
     path: Path,
@@ -79,6 +83,12 @@ def read_messages(
     _check_classes(frame, path)
     reading = {"raw": raw, "text_column": text_column, "label_column": label_column, "spam_labels": list(spam_labels)}
     return Messages(frame, path, form, reading, hashlib.sha256(data).hexdigest())
+
+
+def reading_fingerprint(sha256: str, reading: dict) -> str:
+    """What was read, and how, if not by default."""
+    unusual = [name if value is True else f"{name} {value}" for name, value in reading.items() if value]
+    return ", ".join([sha256[:8], *unusual])
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A trained model, and the directory that holds it: config.json with all that made it, and the Keras head."""
+"""A trained model, and the directory that holds it: config.json with all that made it, the Keras head, its memory."""
 
 import hashlib
 import json
@@ -16,12 +16,13 @@ import numpy as np
 from spamcli.classifier import p_spam  # and ScalarMix is registered, which loading a head needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
-from spamcli.messages import read_bytes, read_messages
+from spamcli.memory import Memory
+from spamcli.messages import read_bytes, read_messages, reading_fingerprint
 from spamcli.protocols import Split, split
 from spamcli.settings import PROTOCOLS, RECIPE, HeadSettings
 
-FORMAT = 1
-_CONFIG = "config.json"
+FORMAT = 2
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class ModelConfig:
         """How the data was read: the keyword arguments of `messages.read_messages`."""
         return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
 
+    @property
+    def settings(self) -> HeadSettings:
+        """How the head was asked for."""
+        asked = {name: value for name, value in self.head.items() if name != "epochs_chosen"}
+        return HeadSettings(**{**asked, "epochs": None if self.head["epochs_chosen"] else self.head["epochs"]})
+
     def read_split(self, path: Path) -> Split:
         """The messages that the model was trained and tested on, from the file that holds them.
 
@@ -76,17 +83,15 @@ class ModelConfig:
     @property
     def fingerprint(self) -> str:
         """One line that names the settings behind a figure."""
-        reading = [name if value is True else f"{name} {value}" for name, value in self.reading.items() if value]
-        unusual = {name: value for name, value in self.head.items() if value != getattr(HeadSettings, name, value)}
         parts = {
             "protocol": self.protocol,
             "seed": self.seed,
             "threshold": self.threshold,
             "elmo": self.elmo["fingerprint"][:8],
-            "data": ", ".join([self.data["sha256"][:8], *reading]),
+            "data": reading_fingerprint(self.data["sha256"], self.reading),
             "recipe": self.recipe,
             "epochs": f"{self.head['epochs']} ({'chosen' if self.head['epochs_chosen'] else 'given'})",
-            **{name: value for name, value in unusual.items() if name != "epochs"},
+            **{name: value for name, value in self.settings.unusual.items() if name != "epochs"},
             **self.versions,
         }
         return " | ".join(f"{name} {value}" for name, value in parts.items())
@@ -94,11 +99,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An ELMo, a head on top of it, and how they were made."""
+    """An ELMo, a head on top of it, how they were made, and what is remembered of the training messages."""
 
     elmo: ELMo
     head: keras.Model
     config: ModelConfig
+    memory: Memory
 
     def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
@@ -106,28 +112,47 @@ class TrainedModel:
 
 
 def save(model: TrainedModel, directory: Path) -> None:
-    """Write a model. The head's file has a name of its own, so config.json, replaced last, is the moment of change.
+    """Write a model. Its files have names of their own, so config.json, replaced last, is the moment of change.
 
     Raises: WriteError.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        replaced = _heads_named(directory)
-        with _partial(directory, ".keras") as partial:
-            model.head.save(partial)
-            digest = _sha256(partial)
-            name = f"head-{digest[:16]}.keras"
-            _replace(partial, directory / name)
-        content = {"format": FORMAT, **asdict(model.config), "files": {name: digest}}
+        replaced = _files_named(directory)
+        head = _write(directory, "head", ".keras", model.head.save)
+        memory = _write(directory, "memory", ".npz", model.memory.save)
+        content = {"format": FORMAT, **asdict(model.config), "files": {"head": head, "memory": memory}}
         with _partial(directory, ".json") as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            _replace(partial, directory / _CONFIG)
-        for old in replaced - {name}:
+            _replace(partial, directory / CONFIG)
+        for old in replaced - {head, memory}:
             (directory / old).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
             f"{directory}: the model cannot be written ({error.strerror}); name another place with --model"
         ) from error
+
+
+def write_card(directory: Path, card: str) -> None:
+    """Put a README.md beside a model; nothing reads it but people.
+
+    Raises: WriteError.
+    """
+    try:
+        with _partial(directory, ".md") as partial:
+            partial.write_text(card, encoding="utf-8", errors="replace")
+            _replace(partial, directory / "README.md")
+    except OSError as error:
+        raise WriteError(f"{directory}: the model's card cannot be written ({error.strerror}); free some space") from error
+
+
+def _write(directory: Path, part: str, suffix: str, save: Callable[[Path], None]) -> str:
+    """Write a part of a model under a name that holds its SHA-256; returns the name."""
+    with _partial(directory, suffix) as partial:
+        save(partial)
+        name = f"{part}-{_sha256(partial)}{suffix}"
+        _replace(partial, directory / name)
+    return name
 
 
 def check_place(directory: Path) -> None:
@@ -137,8 +162,8 @@ def check_place(directory: Path) -> None:
         raise WriteError(f"{existing}: is a file; --model names a directory")
     if not os.access(existing, os.W_OK):
         raise WriteError(f"{existing}: cannot be written; name another place with --model")
-    if (directory / _CONFIG).exists() and b'"fingerprint"' not in (directory / _CONFIG).read_bytes():
-        raise WriteError(f"{directory / _CONFIG}: is not a model's, and would be replaced; name another place with --model")
+    if (directory / CONFIG).exists() and b'"fingerprint"' not in (directory / CONFIG).read_bytes():
+        raise WriteError(f"{directory / CONFIG}: is not a model's, and would be replaced; name another place with --model")
 
 
 def load(
@@ -150,7 +175,7 @@ def load(
         elmo: handle of the same module elsewhere; by default the handle it was trained with.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or the ELMo is not the one it was trained with.
     """
-    config, head = _read(directory)
+    config, head, memory = _read(directory)
     try:
         encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
     except NotFoundError as error:
@@ -162,34 +187,37 @@ def load(
             f"{directory}: trained with another ELMo than {encoder.handle} is now "
             f"({config.elmo['fingerprint'][:8]}, not {encoder.fingerprint[:8]}); train again, or pass that one by --elmo"
         )
-    return TrainedModel(encoder, head, config)
+    return TrainedModel(encoder, head, config, memory)
 
 
-def _read(directory: Path) -> tuple[ModelConfig, keras.Model]:
-    """Config and head; read again if somebody else has just replaced them."""
-    config, name, digest = _read_config(directory)
-    if not (directory / name).is_file():
-        config, name, digest = _read_config(directory)
-    path = directory / name
-    if not path.is_file() or _sha256(path) != digest:
-        raise DataError(f"{path}: missing, or not as it was written; train again")
+def _read(directory: Path) -> tuple[ModelConfig, keras.Model, Memory]:
+    """Config, head and memory; read again if somebody else has just replaced them."""
+    config, files = _read_config(directory)
+    if not all((directory / name).is_file() for name in files.values()):
+        config, files = _read_config(directory)
+    for path in (directory / name for name in files.values()):
+        if not path.is_file() or _sha256(path) != path.stem.partition("-")[2]:
+            raise DataError(f"{path}: missing, or not as it was written; train again")
+    path = directory / files["head"]
     try:
-        return config, keras.saving.load_model(path, compile=False, safe_mode=True)
+        head = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a head that this version can read; train again") from error
+    return config, head, Memory.load(directory / files["memory"])
 
 
-def _read_config(directory: Path) -> tuple[ModelConfig, str, str]:
-    """The config, and name and SHA-256 of the head."""
-    path = directory / _CONFIG
+def _read_config(directory: Path) -> tuple[ModelConfig, dict[str, str]]:
+    """The config, and the names of the files of head and memory."""
+    path = directory / CONFIG
     if not path.is_file():
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         known = values.pop("format") == FORMAT
-        ((name, digest),) = values.pop("files").items()
+        files = values.pop("files")
+        known = known and files.keys() == {"head", "memory"} and all(Path(name).name == name for name in files.values())
         config = ModelConfig(**values)
-        known = known and config.recipe == RECIPE and config.protocol in PROTOCOLS and Path(name).name == name
+        known = known and config.recipe == RECIPE and config.protocol in PROTOCOLS
         numbers = config.threshold, config.prior, config.head["epochs"], config.seed, config.mixing["gamma"]
         known = known and all(isinstance(number, (int, float)) for number in numbers)
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint"))
@@ -198,13 +226,13 @@ def _read_config(directory: Path) -> tuple[ModelConfig, str, str]:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
     if not known:
         raise DataError(f"{path}: written by another version of spamcli; train again")
-    return config, name, digest
+    return config, files
 
 
-def _heads_named(directory: Path) -> set[str]:
-    """The head that the present config names, which the next one makes superfluous."""
+def _files_named(directory: Path) -> set[str]:
+    """The files that the present config names, which the next one makes superfluous."""
     try:
-        return {_read_config(directory)[1]}
+        return set(_read_config(directory)[1].values())
     except (NotFoundError, DataError):
         return set()
 

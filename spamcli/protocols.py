@@ -1,7 +1,7 @@
 """How messages are split into training and test: the tutorial's way, Almeida's, and one without copies."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,26 @@ class Split:
         return {"train": len(self.train), "test": len(self.test), "sha256": digest}
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Which messages are learned from and which are tested, run by run; every run tests the same ones.
+
+    Attributes:
+        frame: messages with `text`, `label` and `unseen`, which is False where a near copy is always learned from.
+        groups: of near copies, int [n].
+        runs: for each run its pairs of positions to learn from and to test: int [m], int [k].
+    """
+
+    frame: pd.DataFrame
+    groups: np.ndarray
+    runs: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
+
+    @property
+    def tested(self) -> np.ndarray:
+        """Positions of the messages that are tested, in order."""
+        return np.sort(np.concatenate([test for _, test in self.runs[0]]))
+
+
 def default_protocol(messages: Messages) -> str:
     """`tutorial` for the verified spam.csv, `grouped` for any other file."""
     return "tutorial" if messages.form == "spam.csv" else "grouped"
@@ -72,27 +92,56 @@ def split(messages: Messages, protocol: str, seed: int) -> Split:
     return Split(protocol, seed, frame[in_train].reset_index(drop=True), test.reset_index(drop=True))
 
 
+def plan_of(split: Split, repeats: int = 1) -> Plan:
+    """The plan of one split, the same in every run."""
+    frame = pd.concat([split.train.assign(unseen=False), split.test], ignore_index=True)
+    train = np.arange(len(frame)) < len(split.train)
+    return Plan(frame, near_copy_groups(frame["text"]), [[(np.flatnonzero(train), np.flatnonzero(~train))]] * repeats)
+
+
+def cross_validation(messages: Messages, num_folds: int, repeats: int, seed: int) -> Plan:
+    """Protocol `grouped` in folds: each distinct message is tested by what saw neither it nor a near copy of it.
+
+    Args:
+        seed: of the first repeat's folds; the next has the next one.
+    Raises: DataError, if there are too few groups.
+    """
+    frame = distinct(messages.frame).assign(unseen=True)
+    groups, labels = near_copy_groups(frame["text"]), frame["label"].to_numpy()
+    _check_groups(labels, groups, messages)
+    return Plan(frame, groups, [list(folds(labels, groups, num_folds, seed + repeat)) for repeat in range(repeats)])
+
+
 def _one_fold(labels, groups, seed, messages) -> np.ndarray:
     """Where the training messages are, of one stratified 80/20 split that keeps near copies together."""
+    _check_groups(labels, groups, messages)
+    in_train = np.zeros(len(labels), bool)
+    in_train[validation_split(labels, groups, seed)[0]] = True
+    return in_train
+
+
+def _check_groups(labels, groups, messages: Messages) -> None:
     groups_of_class = [len(np.unique(groups[labels == label])) for label in (0, 1)]
     if min(groups_of_class) < MIN_GROUPS:
         raise DataError(
             f"{messages.path}: {groups_of_class[0]} ham and {groups_of_class[1]} spam once near copies are taken together "
             f"(digits masked); at least {MIN_GROUPS} of each are needed"
         )
-    in_train = np.zeros(len(labels), bool)
-    in_train[validation_split(labels, groups, seed)[0]] = True
-    return in_train
 
 
-def validation_split(labels: Sequence[int], groups: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of 80 % and 20 % of messages, stratified, near copies together: int [n], int [m].
+def folds(labels: Sequence[int], groups: Sequence[int], n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of the training and test messages of `n` folds, stratified, near copies together: int [m], int [k].
 
     The groups are put into random order here: before 1.8, scikit-learn's own shuffling lost the stratification.
     """
     _, groups = np.unique(groups, return_inverse=True)
     shuffled = np.random.default_rng(seed).permutation(groups.max() + 1)[groups]
-    return next(StratifiedGroupKFold(n_splits=5).split(shuffled, labels, shuffled))
+    return StratifiedGroupKFold(n_splits=n).split(shuffled, labels, shuffled)
+
+
+def validation_split(labels: Sequence[int], groups: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of 80 % and 20 % of messages: the first of five folds."""
+    return next(folds(labels, groups, 5, seed))
 
 
 def normalise(text: str) -> str:

@@ -1,6 +1,6 @@
 """Every setting that a user can change, with its default and unit: one home for library, command line and saved models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 BUILTIN = "builtin"  # the handle of the ELMo inside the package
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
@@ -19,6 +19,11 @@ class HeadSettings:
     hidden: int = 256  # units of the dense layer
     learning_rate: float = 1e-3  # Adam's
 
+    @property
+    def unusual(self) -> dict:
+        """The settings that are not the default's."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
 
 @dataclass(frozen=True)
 class PretrainingSettings:
@@ -27,7 +32,9 @@ class PretrainingSettings:
     tokens: int = 20_000_000  # read in all
     batch_tokens: int = 4096  # padded tokens of a batch, at most
     max_message_tokens: int = 64  # longer lines are cut into pieces
-    vocabulary: int = 30_000  # words of the softmax
+    vocabulary: int = 30_000  # words of the softmax, at most
+    min_sources: int = 3  # files that a word must occur in to be one of them
+    misspelt: float = 0.0  # share of the words that are read misspelt, and predicted as they should be
     samples: int = 2048  # words drawn for the softmax of a batch
     dropout: float = 0.1  # of every LSTM's input and of the softmax's
     learning_rate: float = 2e-3  # Adam's, after the warm-up; falls to a twentieth along half a cosine

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_layers import numpy_char_cnn, numpy_highway, numpy_lstm
+from test_layers import numpy_char_cnn, numpy_highway, numpy_lstm, relu
 
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import encode_tokens, sentence_marks
@@ -62,7 +62,8 @@ def numpy_bilm(config: BiLMConfig, weights, message) -> np.ndarray:
 def numpy_word_vectors(config, weights, message):
     char_ids = np.concatenate([sentence_marks(config.max_characters), encode_tokens(message, config.max_characters)])
     kernels, biases = ([weights[f"conv{width}_{part}"] for width, _ in config.filters] for part in ("kernel", "bias"))
-    x = numpy_char_cnn(char_ids, weights["char_embedding"], kernels, biases)
+    activation = {"relu": relu, "tanh": np.tanh}[config.activation]
+    x = numpy_char_cnn(char_ids, weights["char_embedding"], kernels, biases, activation)
     for k in range(config.highways):
         x = numpy_highway(x, weights[f"highway{k}_kernel"], weights[f"highway{k}_bias"])
     return x @ weights["projection_kernel"] + weights["projection_bias"]
@@ -79,7 +80,9 @@ def numpy_direction(config, weights, direction, vectors):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"residual": False}, {"lstm_layers": 3, "clip": 3.0}, {"highways": 0, "filters": ((4, 5),)}], ids=str
+    "change",
+    [{}, {"residual": False}, {"lstm_layers": 3, "clip": 3.0}, {"highways": 0, "filters": ((4, 5),)}, {"activation": "tanh"}],
+    ids=str,
 )
 def test_equals_its_twin(change):
     config = replace(CONFIG, **change)
@@ -213,6 +216,33 @@ def test_half_precision_storage_computes_in_float32():
     for ours, expected in zip(layer_vectors(stored, MESSAGES), layer_vectors(rounded, MESSAGES)):
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_bfloat16_storage_is_for_what_bfloat16_products_round():
+    """Half the bytes and the very same numbers; the char-CNN and the biases stay as they are."""
+    weights = random_weights(CONFIG)
+    stored = BiLM(CONFIG, weights, storage=tf.bfloat16, precision=tf.bfloat16)
+    for name, variable in stored.weights.items():
+        alone = name.startswith(("char", "conv")) or name.endswith("bias")
+        assert variable.dtype == (tf.float32 if alone else tf.bfloat16), name
+    rounding = BiLM(CONFIG, weights, precision=tf.bfloat16)
+    exact = BiLM(CONFIG, weights)
+    for ours, same, other in zip(*(layer_vectors(bilm, MESSAGES[:3]) for bilm in (stored, rounding, exact))):
+        np.testing.assert_array_equal(ours, same)
+        assert ours.dtype == np.float32 and 1e-4 < np.abs(ours - other).max() < 0.1
+
+
+def test_bfloat16_storage_computes_in_float32_unless_asked():
+    stored = BiLM(CONFIG, random_weights(CONFIG), storage=tf.bfloat16)
+    rounded = BiLM(CONFIG, {name: variable.numpy().astype(np.float32) for name, variable in stored.weights.items()})
+    for ours, expected in zip(layer_vectors(stored, MESSAGES), layer_vectors(rounded, MESSAGES)):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("change", [{"tokenizer": "letters"}, {"activation": "gelu"}], ids=str)
+def test_unknown_names_are_refused(change):
+    with pytest.raises(ValueError, match=f"unknown tokenizer or activation. Received: .*{next(iter(change.values()))}"):
+        replace(CONFIG, **change)
 
 
 def test_config_survives_json():

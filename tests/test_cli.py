@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from spamcli.cli import main
+from spamcli import attacks, model_dir, protocols
+from spamcli.baselines import BASELINES
+from spamcli.cli import Duration, _log, _progress, main
+from spamcli.messages import read_messages
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -87,9 +92,7 @@ def test_errors_have_their_exit_code_and_one_line(cli, arguments, code):
 def test_train_reports_accuracy_with_all_that_belongs_to_it(cli, tiny_elmo):
     result = cli("train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2)
     assert result.exit_code == 0 and result.stderr == ""
-    assert all(
-        word in result.stdout for word in ("errors of", "95 % interval", "unseen", "gamma", "fingerprint", "model: model")
-    )
+    assert all(word in result.stdout for word in ("errors of", "95 % interval", "gamma", "fingerprint", "model: model"))
 
 
 def test_train_json_and_evaluate_json_agree(cli, tiny_elmo):
@@ -98,7 +101,8 @@ def test_train_json_and_evaluate_json_agree(cli, tiny_elmo):
     first, second = json.loads(trained.stdout), json.loads(evaluated.stdout)
     assert set(KEYS) <= set(first) and first["protocol"] == "grouped"
     assert 1 <= first["epochs"] <= 20
-    assert {"n", "accuracy", "errors"} == set(first["unseen"]) and {"s", "gamma"} == set(first["mixing"])
+    assert {"n", "accuracy", "errors"} <= set(first["unseen"]) and {"s", "gamma"} == set(first["mixing"])
+    assert len(second.pop("messages")) == first["n"] and len(second.pop("mistakes")) == first["errors"]
     first.pop("seconds"), second.pop("seconds")
     assert first == second
 
@@ -117,6 +121,116 @@ def test_evaluate_refuses_another_file(cli, model, tmp_path):
     other.write_text(TINY_MESSAGES.read_text(encoding="utf-8") + "ham,one more\n", encoding="utf-8")
     result = cli("evaluate", "--data", other, "--model", model)
     assert result.exit_code == 65 and "not the file" in one_line(result)
+
+
+def test_evaluate_measures_a_file_without_what_was_trained_on(cli, model, tmp_path):
+    trained = read_messages(TINY_MESSAGES).frame["text"][:3]
+    rows = [f'ham,"{text.upper()}"' for text in trained] + ["spam,win cash now", "ham,see you then"]
+    (tmp_path / "mine.csv").write_text("label,text\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    result = cli("evaluate", "--test", tmp_path / "mine.csv", "--model", model)
+    known = int(re.search(r"trained on (\d) of these", result.stderr)[1])
+    assert result.exit_code == 0 and 1 <= known <= 3  # the others are in the test part
+    assert f"errors of {5 - known};" in result.stdout and "with known" in result.stdout and "errors of 5," in result.stdout
+    figures = json.loads(cli("evaluate", "--test", tmp_path / "mine.csv", "--model", model, "--json").stdout)
+    assert (figures["n"], figures["known"]["n"], figures["known"]["with_them"]["n"]) == (5 - known, known, 5)
+
+
+def test_a_file_that_is_all_known_is_refused(cli, model, tmp_path):
+    cli("evaluate", "--model", model)
+    config = json.loads((model / "config.json").read_text())
+    assert config["split"]["train"] > 0
+    collection = read_messages(TINY_MESSAGES)
+    train = protocols.split(collection, "grouped", 1).train
+    train[["label", "text"]].replace({"label": {0: "ham", 1: "spam"}}).to_csv(tmp_path / "known.csv", index=False)
+    result = cli("evaluate", "--test", tmp_path / "known.csv", "--model", model)
+    assert result.exit_code == 65 and "trained on all of these" in one_line(result)
+
+
+def test_evaluate_the_recipe_in_folds(cli, model):
+    result = cli("evaluate", "--folds", 2, "--repeats", 2, "--model", model, "--json")
+    figures = json.loads(result.stdout)
+    assert result.exit_code == 0 and figures["protocol"] == "grouped" and "folds 2 | repeats 2" in figures["fingerprint"]
+    collection = read_messages(TINY_MESSAGES)
+    assert figures["n"] == len(protocols.distinct(collection.frame)) == figures["unseen"]["n"]
+    assert len(figures["runs"]) == 2
+    assert figures["errors"] == sum(run["errors"] for run in figures["runs"]) / 2
+
+
+def test_evaluate_several_heads_beside_the_saved_one(cli, model):
+    result = cli("evaluate", "--seeds", 3, "--protocol", "grouped", "--model", model)
+    assert result.exit_code == 0, result.stderr
+    assert "runs " in result.stdout and "saved model" in result.stdout and "heads 3" in result.stdout
+
+
+def test_evaluate_without_a_model_measures_the_defaults(cli, tiny_elmo):
+    result = cli("evaluate", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--protocol", "grouped")
+    assert result.exit_code == 0, result.stderr
+    assert "recipe tutorial" in result.stdout and "saved model" not in result.stdout
+
+
+@pytest.mark.slow
+def test_evaluate_beside_others(cli, model, tiny_elmo):
+    """The best baseline is marked; a model beside itself differs nowhere; every tactic is in the table."""
+    cli("train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--model", "other")
+    arguments = ["evaluate", "--model", model, "--baseline", "--against", "other", "--attack"]
+    figures = json.loads(cli(*arguments, "--json").stdout)
+    assert [row["name"] for row in figures["baselines"]] == list(BASELINES)
+    assert min(row["errors"] for row in figures["baselines"]) == next(r["errors"] for r in figures["baselines"] if r["best"])
+    assert {row["tactic"] for row in figures["attacks"]} == {"none", *attacks.TACTICS}
+    clean = figures["attacks"][0]
+    assert clean["ours"] == {name: figures[name] for name in ("spam_caught", "ham_blocked")}
+    assert clean["ours_at_their_ham_blocked"] <= 1
+    assert figures["against"]["model"] == "other" and len(figures["against"]["differ"]) <= figures["n"]
+    table = cli(*arguments).stdout
+    assert "(the best of them)" in table and "look-alikes" in table and "McNemar p" in table
+
+
+def test_the_page_holds_the_figures(cli, model, tmp_path):
+    result = cli("evaluate", "--model", model, "--report", tmp_path / "page.html")
+    assert result.exit_code == 0 and "report: " in result.stderr
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "<script" not in page
+    fingerprint = re.search(r"fingerprint +(.*)", result.stdout)[1]
+    assert fingerprint.split(" | ")[3] in page
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--folds", 5, "--protocol", "tutorial"],
+        ["--folds", 5, "--seeds", 2],
+        ["--folds", 5, "--test", TINY_MESSAGES],
+        ["--seeds", 2, "--attack"],
+        ["--protocol", "grouped", "--against", "x"],
+        ["--text-column", "body"],
+        ["--redact"],
+    ],
+)
+def test_options_of_evaluate_that_do_not_go_together(cli, arguments):
+    assert cli("evaluate", *arguments).exit_code == 2
+
+
+def test_explain_names_words_layers_and_neighbours(cli, model):
+    result = cli("explain", "win a prize now", "--model", model, "--data", TINY_MESSAGES)
+    assert result.exit_code == 0 and result.stdout.startswith("win a prize now\n"), result.stderr
+    assert all(word in result.stdout for word in ("log-odds", "prize", "add up to", "flips", "layers", "near", "cosine"))
+    explanation = json.loads(cli("explain", "win a prize now", "--model", model, "--json").stdout)
+    assert [word["token"] for word in explanation["words"]] == ["win", "a", "prize", "now"]
+    assert [near["text"] is not None for near in explanation["nearest"]] == [True] * 3  # the file is where it was
+
+
+def test_predict_can_explain(cli, model):
+    verdict = json.loads(cli("predict", "--json", "--explain", "--model", model, "win a prize").stdout)
+    assert verdict["explanation"]["p_spam"] == pytest.approx(verdict["p_spam"], abs=1e-6)
+    assert cli("predict", "--explain", "--model", model, "win").exit_code == 2
+
+
+def test_a_model_keeps_texts_only_if_asked(cli, tiny_elmo):
+    train = protocols.split(read_messages(TINY_MESSAGES), "grouped", 1).train
+    for options, kept in ([], False), (["--keep-messages"], True):
+        cli("train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--model", "m", *options)
+        texts = model_dir.load(Path("m")).memory.texts
+        assert texts == (train["text"].tolist() if kept else None)
 
 
 HARD = ["", "   ", "word " * 5000, "😀🎉", "\ud83d", "nul \0 inside", "tab\tand\nline\r", "\x1b[31mred", "w" * 100_000]
@@ -187,15 +301,169 @@ def test_every_option_has_its_variable(verb):
         assert not names or option.name in names
 
 
+@pytest.mark.parametrize(
+    "written, seconds",
+    [("90s", 90), ("20m", 1200), ("3h", 10_800), ("1.5h", 5400), ("0.5s", 0.5), ("007m", 420), ("100h", 360_000)],
+)
+def test_durations_by_hand(written, seconds):
+    assert Duration().convert(written, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    "written", ["20", "0m", "0.0h", "-1h", "h", "", " 3h", "3 h", "1h30m", "3d", "1e3s", "1.h", ".5h", "nan"]
+)
+def test_what_is_no_duration_is_refused_with_an_example(cli, written):
+    result = cli("pretrain", "a.txt", "-o", "out", "--time-budget", written)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert f"{written!r} is no duration; write a number and its unit, such as 90s, 20m or 3h." in " ".join(
+        result.stderr.split()
+    )
+
+
+def test_a_log_has_the_first_line_and_at_most_one_in_so_many_seconds(capsys):
+    write = _log(0.3)
+    for done in range(3):
+        write("loss 9.99", done, 20_000)
+    time.sleep(0.4)
+    write("loss 8.88", 3000, 20_000)
+    write("loss 7.77", 4000, 20_000)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == "0 of 20,000: loss 9.99\n3,000 of 20,000: loss 8.88\n"
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """The tiny messages as text: one a line."""
+    (tmp_path / "corpus.txt").write_text("\n".join(read_messages(TINY_MESSAGES).frame["text"]), encoding="utf-8")
+    return tmp_path / "corpus.txt"
+
+
+SMALL = ["--config", '{"char_dim": 4, "filters": [[1, 4], [3, 8]], "cells": 8, "projection": 4, "samples": 10}']
+
+
 @pytest.mark.slow
-def test_pretrain_then_train_with_it(cli, tmp_path):
-    lines = TINY_MESSAGES.read_text(encoding="utf-8").splitlines()
-    (tmp_path / "corpus.txt").write_text("\n".join(line.split(",", 1)[1] for line in lines), encoding="utf-8")
+@pytest.mark.parametrize("given", ["corpus.txt", "c*.t?t", "-"])
+def test_pretrain_prints_one_line_and_logs_another(cli, corpus, tmp_path, given):
+    """A file, a pattern, standard input; the run is over long before a second line is due."""
+    result = cli("pretrain", given, "-o", "elmo", "--tokens", 300, *SMALL, input=corpus.read_bytes() if given == "-" else None)
+    assert result.exit_code == 0, result.stderr
+    printed = r"elmo: perplexity \d+\.\d forward, \d+\.\d backward \(exp of the mean natural-log loss on \d held-out lines\)\n"
+    assert re.fullmatch(printed, result.stdout)
+    assert re.fullmatch(r"[\d,]+ of 300: loss \d+\.\d\d, [\d,]+ tokens/s, \d+:\d\d:\d\d left\n", result.stderr)
+    assert f"spamcli pretrain {shlex.quote(given)} -o my-elmo --tokens 300 " in (tmp_path / "elmo" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_pretrain_says_how_many_lines_were_excluded(cli, corpus, tmp_path):
+    """All but those of a second file; both labelled files are named."""
+    (tmp_path / "others.txt").write_text("one line\nthat nobody\nhas labelled\nso far\n")
+    (tmp_path / "few.tsv").write_text("label\ttext\nham\tSO FAR!\nspam\tso good\n")
+    (tmp_path / "labelled.csv").write_bytes(TINY_MESSAGES.read_bytes())
+    distinct = set(map(str.strip, corpus.read_text(encoding="utf-8").split("\n")))
+    arguments = ["others.txt", "corpus.txt", "--exclude", "labelled.csv", "--exclude", "few.tsv"]
+    result = cli("pretrain", *arguments, "-o", "elmo", "--tokens", 20, *SMALL)
+    assert result.exit_code == 0, result.stderr
+    log, dropped = result.stderr.splitlines()
+    assert " of 20: loss " in log
+    assert dropped == f"spamcli: {len(distinct) + 1:,} lines dropped that occur in labelled.csv, few.tsv"
+    assert result.stdout.count("\n") == 1 and "Text, 3 distinct lines" in (tmp_path / "elmo" / "README.md").read_text()
+
+
+def test_a_shown_bar_is_a_bar_and_logs_nothing(capsys, monkeypatch):
+    """On a terminal, as rich sees one."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with _progress(log_seconds=1e-9) as progress:
+        progress("loss 9.99", 1, 2)
+        time.sleep(0.3)
+    shown = capsys.readouterr().err
+    assert "loss 9.99" in shown and " of 2: " not in shown
+
+
+def bad_files(folder):
+    """What the next test names."""
+    (folder / "good.txt").write_text("see you at six\nok, at seven\n")
+    (folder / "latin.txt").write_bytes(b"ok\ncaf\xe9\n")
+    (folder / "blank.txt").write_bytes(b"\n \n")
+    (folder / "plain.gz").write_bytes(b"plain")
+    (folder / "all.csv").write_text('label,text\nham,See you at six.\nspam,"OK, at seven!"\n')
+    (folder / "unlabelled.csv").write_text("id,words\n1,see you\n2,at six\n")
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "saved_model.pb").write_bytes(b"")
+    (folder / "there").mkdir()
+    (folder / "begun.checkpoint.npz").write_bytes(b"")
+    (folder / "list.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["missing.txt"], 66, "missing.txt: no such file"),
+        (["good.txt", "missing/*.txt"], 66, "missing/*.txt: no file matches"),
+        (["there"], 66, "there: cannot be read (Is a directory)"),
+        (["latin.txt"], 65, "latin.txt, line 2: not UTF-8"),
+        (["plain.gz"], 65, "plain.gz: damaged gzip file"),
+        (["blank.txt"], 65, "no text in the corpus"),
+        (["good.txt", "--config", "missing.json"], 66, "missing.json: cannot be read"),
+        (["good.txt", "--config", "list.json"], 65, "--config: not an object of settings"),
+        (["good.txt", "--config", "{cells: 8}"], 65, "--config: not JSON"),
+        (["good.txt", "--config", '{"cells": NaN}'], 65, "--config: cells must be a whole number above 0. Received: NaN"),
+        (["good.txt", "--config", '{"activation": "gelu"}'], 65, "--config: activation must be one of "),
+        (["good.txt", "--exclude", "missing.csv"], 66, "missing.csv: no such file"),
+        (["good.txt", "--exclude", "unlabelled.csv"], 65, "unlabelled.csv, line 1: which of"),
+        (["good.txt", "--exclude", "all.csv"], 65, "every line of the corpus occurs in the excluded file"),
+        (["good.txt", "--about", "missing.md"], 66, "missing.md: no such file"),
+        (["good.txt", "--init", "missing"], 66, "missing: no SavedModel there"),
+        (["good.txt", "--init", "elsewhere"], 69, "elsewhere: no assets.extra/bilm.json"),
+        (["good.txt", "-o", "there"], 74, "there: exists already; name another directory with -o"),
+        (["good.txt", "-o", "begun"], 74, "begun.checkpoint.npz: a checkpoint is there; go on from it with --resume"),
+        (["good.txt", "-o", "begun", "--resume"], 65, "begun.checkpoint.npz: damaged"),
+        (["good.txt", "-o", "good.txt/elmo", *SMALL], 74, "elmo.checkpoint.npz: cannot be written"),
+    ],
+)
+def test_pretrain_refuses_with_its_exit_code_and_leaves_nothing(cli, tmp_path, arguments, code, message):
+    bad_files(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    result = cli("pretrain", *arguments, *([] if "-o" in arguments else ["-o", "elmo"]))
+    assert result.exit_code == code and message in one_line(result)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pretrain", "-o", "elmo"],
+        ["pretrain", "good.txt"],
+        ["pretrain", "good.txt", "-o", ""],
+        ["pretrain", "good.txt", "-o", "elmo", "--exclude", ""],
+        ["pretrain", "good.txt", "-o", "elmo", "--tokens", "0"],
+        ["pretrain", "good.txt", "-o", "elmo", "--seed", "-1"],
+        ["import"],
+        ["import", "weights.hdf5", "-o", "elmo"],
+        ["import", "weights.hdf5", "options.json"],
+        ["import", "weights.hdf5", "options.json", "-o", ""],
+        ["import", "weights.hdf5", "options.json", "-o", "elmo", "--precision", "float16"],
+        ["import", "weights.hdf5", "options.json", "more", "-o", "elmo"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_flags_are_explained_before_anything_is_loaded(cli, tmp_path, arguments):
+    result = cli(*arguments)
+    assert result.exit_code == 2 and result.stdout == "" and "Usage: " in result.stderr and "Error: " in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_import_helps(cli):
+    shown = " ".join(cli("import", "--help").stdout.split())
+    for word in ("WEIGHTS.hdf5 OPTIONS.json", "--output", "--precision [float32|bfloat16]", "AllenNLP"):
+        assert word in shown
+
+
+@pytest.mark.slow
+def test_pretrain_then_train_with_it(cli, corpus):
+    """With the built-in ELMo's sizes."""
     result = cli("pretrain", "corpus.txt", "-o", "elmo", "--tokens", 1000)
     assert result.exit_code == 0 and "perplexity" in result.stdout, result.stderr
     assert cli("train", "--data", TINY_MESSAGES, "--elmo", "elmo", "--epochs", 1).exit_code == 0
-    again = cli("pretrain", "corpus.txt", "-o", "elmo", "--tokens", 1000)
-    assert again.exit_code == 74 and "exists already" in one_line(again)
 
 
 @pytest.mark.slow

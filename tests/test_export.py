@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_characters import ANY_TEXT
 
-from spamcli.bilm.export import char_ids_in_graph, export, split_in_graph
+from spamcli.bilm.export import char_ids_in_graph, export, read_bilm, split_in_graph
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import TOKENIZERS, encode_tokens, replace_surrogates, sentence_marks
-from spamcli.errors import WriteError
+from spamcli.errors import NotFoundError, UnavailableError, WriteError
 
 SIZE = {"max_characters": 10, "char_dim": 3, "filters": ((1, 2), (2, 3), (3, 4)), "cells": 8, "projection": 4}
 MESSAGES = ["WIN £1000 now!!!", "", "Ok, see you at the station at six", "\t ", "naïve 😀 extraordinarily", "Ok"]
@@ -179,8 +180,13 @@ def test_signatures_are_those_of_tf_hubs_elmo(module):
         }
 
 
-def test_directory_holds_a_card_and_the_tokenizer(directory, tokenizer):
+def test_directory_holds_a_card_the_tokenizer_and_the_sizes(directory, tokenizer):
+    files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    variables = {"variables/variables.index", "variables/variables.data-00000-of-00001"}
+    assert files == {"saved_model.pb", "README.md", "assets.extra/tokenizer.json", "assets.extra/bilm.json"} | variables
     assert json.loads((directory / "assets.extra" / "tokenizer.json").read_text()) == {"tokenizer": tokenizer}
+    sizes = json.loads((directory / "assets.extra" / "bilm.json").read_text())
+    assert BiLMConfig.from_dict(sizes) == BiLMConfig(tokenizer=tokenizer, **SIZE)
     assert (directory / "README.md").read_text() == "# A card\n"
     assert directory.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in directory.parent.iterdir()] == ["module"]
@@ -225,3 +231,96 @@ def test_mistake_leaves_nothing_behind(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         export(random_bilm("space"), tmp_path / "module", "a card that is not text: \ud83d")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """The same biLM in each dtype of storage: name -> directory."""
+    folder = tmp_path_factory.mktemp("stored")
+    for storage in (tf.float16, tf.float32, tf.bfloat16):
+        export(random_bilm("space"), folder / storage.name, "", storage)
+    return folder
+
+
+@pytest.mark.parametrize("storage", [tf.float16, tf.float32, tf.bfloat16], ids=lambda storage: storage.name)
+def test_what_was_exported_can_be_read_back(stored, storage):
+    """The same sizes, and the weights as they were stored: float32 exactly, the others rounded."""
+    bilm, back = random_bilm("space"), read_bilm(stored / storage.name)
+    assert back.config == bilm.config and back.precision == tf.float32 and not back.trainable_variables
+    assert back.weights.keys() == bilm.weights.keys()
+    for name, variable in back.weights.items():
+        whole = storage == tf.bfloat16 and (name.startswith(("char", "conv")) or name.endswith("bias"))
+        expected = bilm.weights[name].numpy()
+        expected = expected if whole else expected.astype(storage.as_numpy_dtype).astype(np.float32)
+        assert variable.dtype == tf.float32
+        np.testing.assert_array_equal(variable, expected, err_msg=name)
+
+
+def test_what_is_read_back_can_be_trained(stored):
+    back = read_bilm(stored / "float32", precision=tf.bfloat16, trainable=True)
+    assert back.precision == tf.bfloat16
+    assert len(back.trainable_variables) == len(back.weights)
+
+
+def test_products_are_float32_unless_asked(stored, tmp_path):
+    """Pretraining's biLM has bfloat16 products; its module's are float32 all the same."""
+    bilm = read_bilm(stored / "float32", precision=tf.bfloat16)
+    export(bilm, tmp_path / "plain", "", tf.float32)
+    export(bilm, tmp_path / "rounded", "", tf.float32, tf.bfloat16)
+    exact, plain, rounded = (
+        tf.saved_model.load(str(path))(tf.constant(MESSAGES)).numpy()
+        for path in (stored / "float32", tmp_path / "plain", tmp_path / "rounded")
+    )
+    np.testing.assert_allclose(plain, exact, atol=1e-6)
+    assert 1e-4 < np.abs(rounded - exact).max() < 0.2
+
+
+def test_no_module_cannot_be_read(tmp_path):
+    with pytest.raises(NotFoundError, match="absent: no SavedModel there; name the directory that holds saved_model.pb$"):
+        read_bilm(tmp_path / "absent")
+
+
+def changed(directory, tmp_path, change):
+    """A copy of a module with one thing changed."""
+    copy = tmp_path / "changed"
+    shutil.copytree(directory, copy)
+    change(copy / "assets.extra" / "bilm.json", copy / "variables" / "variables.data-00000-of-00001")
+    return copy
+
+
+def test_a_module_of_others_cannot_be_read(stored, tmp_path):
+    directory = changed(stored / "float32", tmp_path, lambda sizes, data: sizes.unlink())
+    message = "changed: no assets.extra/bilm.json; only modules that this version's `spamcli pretrain` or `spamcli import`"
+    with pytest.raises(UnavailableError, match=f"^[^\n]*{message} wrote can be continued$"):
+        read_bilm(directory)
+
+
+def sizes_with(**change):
+    return lambda sizes, data: sizes.write_text(json.dumps(json.loads(sizes.read_text()) | change))
+
+
+DAMAGES = {  # what is done to sizes and weights, and the reason that is given
+    "not JSON": (lambda sizes, data: sizes.write_text("no JSON"), "Expecting value: .*"),
+    "not UTF-8": (lambda sizes, data: sizes.write_bytes(b"\xff"), ".*can't decode.*"),
+    "a list": (lambda sizes, data: sizes.write_text("[1]"), ".*"),
+    "nothing in it": (lambda sizes, data: sizes.write_text("{}"), "'filters'"),
+    "another field": (sizes_with(dimension=3), ".*dimension.*"),
+    "another tokenizer": (sizes_with(tokenizer="letters"), "unknown tokenizer or activation. Received: letters, relu"),
+    "no name": (sizes_with(activation=["relu"]), ".*"),
+    "no filters": (sizes_with(filters=7), ".*"),
+    "another projection": (sizes_with(projection=5), r"projection_kernel has shape \[9, 4\] instead of \[9, 5\]"),
+    "cells in words": (sizes_with(cells="eight"), "forward0_input_kernel has shape .*"),
+    "another layer": (sizes_with(lstm_layers=3), ".*forward2_input_kernel.*"),
+    "no weights": (lambda sizes, data: data.unlink(), ".*variables.data.*"),
+    "half the weights": (lambda sizes, data: data.write_bytes(data.read_bytes()[:1000]), ".*"),
+    "other weights": (lambda sizes, data: data.write_bytes(bytes(len(data.read_bytes()))), ".*"),
+    "no index": (lambda sizes, data: data.with_name("variables.index").unlink(), ".*"),
+    "another index": (lambda sizes, data: data.with_name("variables.index").write_bytes(b"junk"), ".*"),
+}
+
+
+@pytest.mark.parametrize("change, reason", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_module_is_said_to_be_so(stored, tmp_path, change, reason):
+    directory = changed(stored / "float32", tmp_path, change)
+    with pytest.raises(UnavailableError, match=rf"^[^\n]*changed: damaged \({reason}\); write it again$"):
+        read_bilm(directory)

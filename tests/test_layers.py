@@ -15,7 +15,11 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def numpy_char_cnn(char_ids, embedding, kernels, biases):
+def relu(x):
+    return max(0.0, x)
+
+
+def numpy_char_cnn(char_ids, embedding, kernels, biases, activation=relu):
     """One token, one filter, one position at a time."""
     rows = []
     for ids in char_ids:
@@ -24,7 +28,7 @@ def numpy_char_cnn(char_ids, embedding, kernels, biases):
             width, _, num_filters = kernel.shape
             for n in range(num_filters):
                 windows = [embedding[ids[p : p + width]] for p in range(len(ids) - width + 1)]
-                features.append(max(max(0.0, (window * kernel[:, :, n]).sum() + bias[n]) for window in windows))
+                features.append(max(activation((window * kernel[:, :, n]).sum() + bias[n]) for window in windows))
         rows.append(features)
     return np.array(rows)
 
@@ -55,15 +59,22 @@ def lstm_arguments(seed=0):
     return [random.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-def test_char_cnn_equals_its_twin():
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_char_cnn_equals_its_twin(activation):
     random = np.random.default_rng(0)
     char_ids = random.integers(0, 262, [5, 9])
     embedding = random.normal(size=[262, 3]).astype(np.float32)
     kernels = [random.normal(size=[width, 3, number]).astype(np.float32) for width, number in [(1, 2), (2, 4), (5, 3)]]
     biases = [random.normal(size=kernel.shape[-1]).astype(np.float32) - 2 for kernel in kernels]
-    expected = numpy_char_cnn(char_ids, embedding, kernels, biases)
-    assert (expected == 0).any() and (expected > 0).any()  # the relu cuts some
-    np.testing.assert_allclose(layers.char_cnn(char_ids, embedding, kernels, biases), expected, atol=1e-5)
+    expected = numpy_char_cnn(char_ids, embedding, kernels, biases, {"relu": relu, "tanh": np.tanh}[activation])
+    if activation == "relu":
+        assert (expected == 0).any() and (expected > 0).any()  # the relu cuts some
+    np.testing.assert_allclose(layers.char_cnn(char_ids, embedding, kernels, biases, activation), expected, atol=1e-5)
+
+
+def test_char_cnns_activation_is_relu_unless_said():
+    ids, embedding = np.int32([[0, 1]]), np.float32([[-1], [-2]])
+    assert layers.char_cnn(ids, embedding, [np.float32([[[1]]])], [np.float32([0])]) == 0.0
 
 
 def test_highway_equals_its_twin():

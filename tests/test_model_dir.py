@@ -40,7 +40,7 @@ def test_read_back_it_gives_the_same_verdicts(trained, saved):
 
 def test_config_holds_all_that_made_it(saved):
     config = json.loads((saved / "config.json").read_text())
-    assert config["format"] == 1 and config["protocol"] == "grouped" and config["seed"] == 1
+    assert config["format"] == 2 and config["protocol"] == "grouped" and config["seed"] == 1
     assert config["head"] == {
         "epochs": 2,
         "epochs_chosen": False,
@@ -52,21 +52,37 @@ def test_config_holds_all_that_made_it(saved):
     assert set(config["versions"]) == {"spamcli", "tensorflow", "keras", "scikit-learn"}
 
 
-def test_overwriting_leaves_one_head_and_nothing_half_written(trained, saved):
+def test_overwriting_leaves_one_of_each_and_nothing_half_written(trained, saved):
     model_dir.save(trained, saved)
-    names = sorted(path.name for path in saved.iterdir())
-    assert len(names) == 2 and names[0] == "config.json" and names[1].startswith("head-")
+    names = sorted(path.name.partition("-")[0] for path in saved.iterdir())
+    assert names == ["config.json", "head", "memory"]
 
 
-def test_a_flipped_bit_in_the_head_is_found_and_named(saved):
-    (head,) = saved.glob("head-*")
-    data = bytearray(head.read_bytes())
+@pytest.mark.parametrize("part", ["head", "memory"])
+def test_a_flipped_bit_is_found_and_named(saved, part):
+    (path,) = saved.glob(f"{part}-*")
+    data = bytearray(path.read_bytes())
     for position in random.Random(0).sample(range(len(data)), 8):
         flipped = bytearray(data)
         flipped[position] ^= 1
-        head.write_bytes(flipped)
-        with pytest.raises(DataError, match=head.name):
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=path.name):
             model_dir.load(saved)
+
+
+def test_memory_recognises_training_messages_and_holds_no_text(trained, saved):
+    memory = model_dir.load(saved).memory
+    train = trained.config.read_split(TINY_MESSAGES).train
+    assert memory.knows(train["text"]).all() and memory.texts is None
+    assert memory.rows.tolist() == train["row"].tolist() and memory.labels.tolist() == train["label"].tolist()
+    content = b"".join(path.read_bytes() for path in saved.iterdir())
+    assert not any(text.encode() in content for text in train["text"])
+
+
+def test_settings_are_as_they_were_asked_for(trained):
+    assert trained.config.settings == HeadSettings(epochs=2)
+    chosen = replace(trained.config, head={**trained.config.head, "epochs_chosen": True})
+    assert chosen.settings == HeadSettings()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +92,9 @@ def test_a_flipped_bit_in_the_head_is_found_and_named(saved):
         lambda config: config.update(surprise=1),
         lambda config: config.pop("head"),
         lambda config: config.update(files={}),
-        lambda config: config.update(files={"../config.json": "00"}),
+        lambda config: config["files"].update(head="../config.json"),
+        lambda config: config["files"].update(surprise="x"),
+        lambda config: config["files"].update(memory=7),
         lambda config: config["elmo"].update(fingerprint="0" * 64),
     ],
 )
@@ -88,7 +106,7 @@ def test_config_that_it_does_not_recognise_is_refused(saved, change):
         model_dir.load(saved)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 2}'])
 def test_config_that_is_none_is_refused(saved, content):
     (saved / "config.json").write_text(content)
     with pytest.raises(DataError, match="config.json"):

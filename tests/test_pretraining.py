@@ -1,280 +1,37 @@
-"""Pretraining: it learns, it learns what it should, and a run that was cut off ends as if it had not been."""
+"""From text to a module: what is written, what its card says, how it stops, goes on and is made again."""
 
 import hashlib
-import resource
-from collections import Counter
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_bilm_training import CONFIG, EIGHT_LINES, SETTINGS, assert_same
 
-from spamcli.bilm.corpus import BEGIN, END, build
+from spamcli.bilm.card import Perplexities, Pretrained, command
+from spamcli.bilm.configuration import configured
 from spamcli.bilm.model import BiLMConfig
-from spamcli.bilm.pretraining import Pretraining, pretrain
-from spamcli.errors import DataError, NotFoundError, WriteError
+from spamcli.bilm.pretraining import _name, pretrain
+from spamcli.bilm.training import read_identity
+from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
+from spamcli.messages import read_messages
+from spamcli.modules import resolve
 from spamcli.settings import PretrainingSettings
 
-pytestmark = pytest.mark.slow
-
-CONFIG = BiLMConfig(max_characters=8, char_dim=4, filters=((1, 4), (2, 8), (3, 8)), cells=16, projection=8)
-# No two lines share a word, so the first word read tells the rest of its line.
-EIGHT_LINES = [" ".join(f"{word}{letter}" for word in ("ab", "cd", "ef", "gh", "ij", "kl")) for letter in "mnopqrst"]
-SETTINGS = PretrainingSettings(tokens=600, batch_tokens=24, samples=10, dropout=0.2, checkpoint_seconds=0)
-
-
-def a_corpus(lines=EIGHT_LINES):
-    return build(Counter(lines), CONFIG.tokenizer, CONFIG.max_characters, 64, 1000)
-
-
-def nothing(*_):
-    pass
-
-
-def state(training: Pretraining) -> dict[str, np.ndarray]:
-    """All that pretraining has learnt so far and where it is."""
-    arrays = {name: variable.numpy() for name, variable in training.bilm.weights.items()}
-    arrays |= {"kernel": training.softmax_kernel.numpy(), "bias": training.softmax_bias.numpy()}
-    arrays |= {f"moment{k}:{n}": v.numpy() for k in (0, 1) for n, v in enumerate(training.moments[k])}
-    place = training.tokens_read, training.steps, training.epoch, training.batch_of_epoch
-    return arrays | {"place": np.array(place)}
-
-
-def assert_same(ours: dict, theirs: dict, tolerance: float = 1e-6):
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        np.testing.assert_allclose(ours[name], value, atol=tolerance, err_msg=name)
-
-
-def test_memorises_eight_lines():
-    """Both directions come near the best there is: 1 word in 8 to guess, 6 and the end known; and never below it."""
-    settings = PretrainingSettings(tokens=48 * 250, batch_tokens=48, dropout=0.0, learning_rate=0.02)
-    corpus = a_corpus()
-    training, losses = Pretraining(CONFIG, settings, corpus.counts), []
-    before = training.perplexities(corpus)
-    training.train(corpus, lambda now: losses.append(now.loss), nothing)
-    after = training.perplexities(corpus)
-    best = 8 ** (1 / 7)
-    assert min(before.forward, before.backward) > 10
-    assert best - 0.01 < after.forward < 1.5
-    assert best - 0.01 < after.backward < 1.5
-    assert losses[-1] < 0.2 * losses[0]
-
-
-def test_losses_are_those_of_each_next_word():
-    """One message at a time, one place at a time: the state that has read so far against the word that comes next."""
-    corpus = a_corpus(["win a prize now", "ok", "see you at the station", "a win"])
-    training = Pretraining(CONFIG, SETTINGS, corpus.counts)
-    training.bilm.precision = tf.float32
-    for direction in ("forward", "backward"):  # random output weights only: without them, states are small
-        training.bilm.weights[f"{direction}1_projection"].assign(tf.random.normal([16, 8]))
-    training.softmax_kernel.assign(tf.random.normal(training.softmax_kernel.shape))
-    expected = {"forward": 0.0, "backward": 0.0}
-    for row in range(4):
-        tokens = corpus.tokens[corpus.offsets[row] : corpus.offsets[row + 1]]
-        char_ids = np.concatenate([training.bilm.mark_char_ids(), corpus.char_ids.astype(np.int32)])
-        vectors, words = training.bilm.token_vectors(char_ids), corpus.words[tokens]
-        for direction, read, then in [
-            ("forward", tokens, [*words, END]),
-            ("backward", tokens[::-1], [*words[::-1], BEGIN]),
-        ]:
-            top = training.bilm.run(direction, vectors, (read + 2)[None].astype(np.int32))[-1].numpy()[:, 0]
-            for state_of_place, word in zip(top, then):
-                logits = training.softmax_kernel.numpy() @ state_of_place + training.softmax_bias.numpy()
-                expected[direction] += np.log(np.exp(logits).sum()) - logits[word]
-    sums, count = training.losses(*vars(corpus.batch(np.array([2, 0, 3, 1]))).values())
-    assert count == 4 + 1 + 5 + 2 + 4
-    np.testing.assert_allclose(sums, list(expected.values()), rtol=1e-4)
-    perplexities = training.perplexities(corpus)
-    np.testing.assert_allclose(perplexities.forward, np.exp(expected["forward"] / 16), rtol=1e-4)
-    np.testing.assert_allclose(perplexities.backward, np.exp(expected["backward"] / 16), rtol=1e-4)
-
-
-@pytest.fixture
-def softmax():
-    """A pretraining over 60 words of very different frequency, in float32; states and targets: [5, 8], [5]."""
-    training = Pretraining(CONFIG, SETTINGS, np.geomspace(2000, 1, 60).astype(int))
-    training.bilm.precision = tf.float32
-    states = tf.random.stateless_normal([5, 8], [1, 2]) * 0.7
-    return training, states, tf.constant([0, 3, 17, 59, 17])
-
-
-def full_losses(training, states, targets):
-    logits = tf.matmul(states, training.softmax_kernel, transpose_b=True) + training.softmax_bias
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits).numpy()
-
-
-def test_sample_of_all_words_gives_the_full_softmax(softmax):
-    training, states, targets = softmax
-    loss = training.sampled_loss(states, targets, np.arange(60, dtype=np.int32), np.zeros(60, np.float32))
-    np.testing.assert_allclose(loss, full_losses(*softmax).mean(), rtol=1e-5)
-
-
-def test_sample_of_nearly_all_words_is_near_the_full_softmax(softmax):
-    """All words but one: within 2 %."""
-    training, states, targets = softmax
-    training.settings = replace(SETTINGS, samples=1000)
-    sample, log_q = training.sample_words()
-    assert len(sample) == 59
-    np.testing.assert_allclose(training.sampled_loss(states, targets, sample, log_q), full_losses(*softmax).mean(), rtol=0.02)
-
-
-@pytest.mark.parametrize("row", range(4))
-def test_partition_estimate_is_without_bias(softmax, row):
-    """10 words of 60: one estimate is off, the mean of 1,000 is within four of its standard errors, and 10 %."""
-    training, states, targets = softmax
-    states, targets = states[row : row + 1], targets[row : row + 1]
-    loss = tf.function(training.sampled_loss)
-    ratios = []
-    for training.steps in range(1000):
-        sample, log_q = training.sample_words()
-        ratios.append(
-            np.exp(loss(states, targets, tf.constant(sample), tf.constant(log_q)) - full_losses(training, states, targets)[0])
-        )
-    error = np.std(ratios) / 1000**0.5
-    assert np.std(ratios) > 0.01
-    assert abs(np.mean(ratios) - 1) < min(4 * error, 0.1)
-
-
-def test_words_are_drawn_as_often_as_they_say(softmax):
-    """A sample holds distinct words; on average the sum of 1 / q over the sample is the number of words."""
-    training, *_ = softmax
-    drawn, weight = np.zeros(60), np.zeros(60)
-    for training.steps in range(2000):
-        sample, log_q = training.sample_words()
-        assert len(set(sample.tolist())) == 10
-        drawn[sample] += 1
-        weight[sample] += np.exp(-log_q)
-    assert drawn[0] > 10 * drawn[59] > 0
-    assert abs(weight[:30] / 2000 - 1).max() < 0.2
-    assert abs(weight.sum() / 2000 / 60 - 1) < 0.05
-
-
-def test_draws_depend_on_seed_and_step_alone(softmax):
-    training, *_ = softmax
-    first, log_q = training.sample_words()
-    np.testing.assert_array_equal(training.sample_words()[0], first)
-    training.steps = 1
-    assert not np.array_equal(training.sample_words()[0], first)
-    training.steps, training.settings = 0, replace(SETTINGS, seed=2)
-    assert not np.array_equal(training.sample_words()[0], first)
-
-
-def test_learning_rate_by_hand(softmax):
-    training, *_ = softmax
-    training.settings = replace(SETTINGS, tokens=1000, warmup=0.1, learning_rate=2.0)
-    rates = []
-    for training.tokens_read in (0, 50, 100, 500, 1000, 2000):
-        rates.append(training.learning_rate())
-    expected = [0.002, 1.002, 2 * (0.05 + 0.475 * (1 + np.cos(np.pi / 10))), 2 * 0.525, 0.1, 0.1]
-    np.testing.assert_allclose(rates, expected, rtol=1e-6)
-
-
-def test_a_step_is_adams():
-    """The first step moves each weight that has a gradient by the learning rate, against its gradient's sign."""
-    corpus = a_corpus()
-    training = Pretraining(CONFIG, SETTINGS, corpus.counts)
-    before = [variable.numpy() for variable in training.trained]
-    batch = corpus.batch(np.arange(4))
-    training.step(*vars(batch).values(), *training.sample_words(), np.float32(0.01), np.int32(0))
-    for old, new, m in zip(before, training.trained, training.moments[0]):
-        gradient = 10 * m.numpy()
-        clear = np.abs(gradient) > 1e-4
-        assert clear.any()
-        np.testing.assert_allclose((new.numpy() - old)[clear], -0.01 * np.sign(gradient[clear]), rtol=0.02)
-    norm = np.sqrt(sum(np.sum((10 * m.numpy().astype(np.float64)) ** 2) for m in training.moments[0]))
-    assert norm < 1.0001 * SETTINGS.clip_norm
-
-
-class Interrupted(Exception):
-    pass
-
-
-def test_resumed_training_equals_uninterrupted_training(tmp_path):
-    """Cut off twice, in the middle of an epoch and at its end; with dropout and sampling."""
-    corpus, path = a_corpus(), tmp_path / "x.checkpoint.npz"
-    whole = Pretraining(CONFIG, SETTINGS, corpus.counts)
-    initial = state(whole)
-    whole.train(corpus, nothing, nothing)
-    assert (whole.steps, whole.epoch) == (25, 12)  # two batches of four lines in an epoch of 48 tokens
-    assert np.abs(whole.softmax_kernel.numpy() - initial["kernel"]).max() > 0.001
-
-    first, second = (Pretraining(CONFIG, SETTINGS, corpus.counts) for _ in range(2))
-    read_until(first, corpus, 24 * 8, path)
-    second.restore(path)
-    assert (second.steps, second.batch_of_epoch) == (7, 1)  # the report comes before the checkpoint of the eighth
-    read_until(second, corpus, 24 * 15, path)
-    second.restore(path)  # also over what came after
-    assert (second.steps, second.batch_of_epoch) == (14, 2)
-    second.train(corpus, nothing, nothing)
-    assert_same(state(second), state(whole))
-
-
-def read_until(training, corpus, tokens, path):
-    """Train with a checkpoint after every step, and stop dead when so many tokens are read."""
-
-    def report(now):
-        if now.tokens >= tokens:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        training.train(corpus, report, lambda: training.save(path))
-
-
-def test_checkpoint_holds_everything_and_is_atomic(tmp_path):
-    corpus, path = a_corpus(), tmp_path / "new" / "x.checkpoint.npz"
-    training = Pretraining(CONFIG, replace(SETTINGS, tokens=100), corpus.counts)
-    training.train(corpus, nothing, lambda: training.save(path))
-    assert [file.name for file in path.parent.iterdir()] == ["x.checkpoint.npz"]
-    fresh = Pretraining(CONFIG, replace(SETTINGS, tokens=100), corpus.counts)
-    fresh.restore(path)
-    assert_same(state(fresh), state(training), tolerance=0)
-
-
-@pytest.mark.parametrize("change", [{"seed": 5}, {"tokens": 99}, {"dropout": 0.35}])
-def test_checkpoint_of_other_settings_or_another_corpus_is_refused(tmp_path, change):
-    counts, path = a_corpus().counts, tmp_path / "x.checkpoint.npz"
-    Pretraining(CONFIG, SETTINGS, counts).save(path)
-    Pretraining(CONFIG, replace(SETTINGS, checkpoint_seconds=7), counts).restore(path)  # moves no weight
-    with pytest.raises(DataError, match="other settings"):
-        Pretraining(CONFIG, replace(SETTINGS, **change), counts).restore(path)
-    with pytest.raises(DataError, match="another corpus"):
-        Pretraining(CONFIG, SETTINGS, counts[::-1].copy()).restore(path)
-
-
-def test_full_disk_keeps_the_last_checkpoint(tmp_path):
-    """No file may grow past 1,000 bytes, which stops the writing in the middle as a full disk would."""
-    path, training = tmp_path / "x.checkpoint.npz", Pretraining(CONFIG, SETTINGS, a_corpus().counts)
-    training.save(path)
-    before = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(WriteError, match="x.checkpoint.npz: cannot be written"):
-            training.save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [file.name for file in tmp_path.iterdir()] == ["x.checkpoint.npz"]
-    assert path.read_bytes() == before
-
-
-def test_checkpoint_below_a_file_is_a_write_error(tmp_path):
-    (tmp_path / "file").write_text("precious")
-    with pytest.raises(WriteError, match="cannot be written"):
-        Pretraining(CONFIG, SETTINGS, a_corpus().counts).save(tmp_path / "file" / "x.checkpoint.npz")
-
-
-@pytest.mark.parametrize("damage", ["garbage", "cut", "empty", "other corpus", "other size"])
-def test_damaged_or_foreign_checkpoint_is_a_data_error(tmp_path, damage):
-    path, counts = tmp_path / "x.checkpoint.npz", a_corpus().counts
-    Pretraining(CONFIG, SETTINGS, counts).save(path)
-    contents = {"garbage": b"garbage", "cut": path.read_bytes()[:2000], "empty": b""}
-    if damage in contents:
-        path.write_bytes(contents[damage])
-    config = replace(CONFIG, lstm_layers=3) if damage == "other size" else CONFIG
-    counts = counts[:-1] if damage == "other corpus" else counts
-    with pytest.raises(DataError, match="x.checkpoint.npz: damaged, or of another corpus or other settings"):
-        Pretraining(config, SETTINGS, counts).restore(path)
+SIZES = {**CONFIG.to_dict(), "filters": [list(pair) for pair in CONFIG.filters]}
+TINY = json.dumps({name: SIZES[name] for name in ("max_characters", "char_dim", "filters", "cells", "projection")})
+NOTHING_READ = replace(SETTINGS, tokens=0)
 
 
 @pytest.fixture(scope="module")
@@ -293,63 +50,314 @@ def stored_weights(directory) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name, dtype in reader.get_variable_to_dtype_map().items() if dtype == tf.float16}
 
 
+def card_of(directory) -> str:
+    return (directory / "README.md").read_text(encoding="utf-8")
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.fixture(scope="module")
 def pretrained(files, tmp_path_factory):
-    """An uninterrupted run: its module and its perplexities."""
+    """An uninterrupted run: its module, what it did, its reports."""
     directory = tmp_path_factory.mktemp("pretrained") / "new" / "module"
     reports = []
-    result = pretrain(files, directory, CONFIG, SETTINGS, progress=lambda *now: reports.append(now))
-    assert [(done, total) for _, done, total in reports] == [(r[1], 600) for r in reports]
-    return directory, result, reports
+    done = pretrain(files, directory, CONFIG, SETTINGS, about="\nMy *own* text.\n", progress=lambda *now: reports.append(now))
+    return directory, done, reports
 
 
-def test_pretrain_writes_a_module_and_nothing_else(pretrained, files):
-    directory, result, reports = pretrained
-    assert [path.name for path in directory.parent.iterdir()] == ["module"]  # no checkpoint, nothing partial
+@pytest.fixture(scope="module")
+def learnt(files, tmp_path_factory):
+    """A module that has read enough of the forty lines to predict them well."""
+    directory = tmp_path_factory.mktemp("learnt") / "first-elmo"
+    settings = replace(SETTINGS, tokens=6000, learning_rate=0.01, min_sources=1, checkpoint_seconds=100)
+    assert pretrain(files, directory, CONFIG, settings).perplexities.forward < 1.5
+    return directory
+
+
+def test_pretrain_writes_a_module_and_nothing_else(pretrained):
+    directory, done, reports = pretrained
+    assert names(directory.parent) == ["module"]  # no checkpoint, nothing partial
     module = tf.saved_model.load(str(directory))
     vectors = module(tf.constant(["win 5 pounds", ""])).numpy()
     assert vectors.shape == (2, 16) and np.isfinite(vectors).all() and vectors[0].any()
-    assert 1 < result.forward < 200 and 1 < result.backward < 200
-    done = [tokens for _, tokens, _ in reports]
-    assert done == sorted(set(done)) and done[-2] < 600 <= done[-1]
-    assert all(what.startswith("loss ") and what.endswith(" tokens/s") for what, _, _ in reports)
+    assert 1 < done.perplexities.forward < 200 and 1 < done.perplexities.backward < 200
+    tokens = [tokens for _, tokens, _ in reports]
+    assert tokens == sorted(set(tokens)) and tokens[-2] < 600 <= tokens[-1]
+    assert {total for _, _, total in reports} == {600}
+    assert all(re.fullmatch(r"loss \d+\.\d\d, [\d,]+ tokens/s, \d+:\d\d:\d\d left", what) for what, _, _ in reports)
+    assert reports[-1][0].endswith(" 0:00:00 left")
 
 
 def test_card_says_what_was_read_and_how_well_it_predicts(pretrained, files):
-    directory, result, _ = pretrained
-    card = " ".join((directory / "README.md").read_text().split())
-    assert f"{result.forward:.1f} forward, {result.backward:.1f} backward" in card
+    directory, done, _ = pretrained
+    card = " ".join(card_of(directory).split())
+    assert f"{done.perplexities.forward:.1f} forward, {done.perplexities.backward:.1f} backward" in card
     for path in files:
         assert f"- `{path.name}`, sha256 `{hashlib.sha256(path.read_bytes()).hexdigest()}`" in card
-    assert "40 distinct lines" in card
+    assert "40 distinct lines (a file named twice was read twice as often: first.txt, second.txt)" in card
     assert "Perplexity on 4 held-out lines" in card  # a tenth, though the settings allow 1,000
-    vocabulary = 3 + len({"win", "pounds", "at", "station", "now", "see", "you", ",", "ok", "?", "0", "00"})
-    assert f"a vocabulary of {vocabulary} lower-cased words" in card
+    in_both = {"see", "you", "at", "0", "00", ",", "ok", "?"}  # the others are in the first file alone
+    assert done.vocabulary == 3 + len(in_both)
+    assert f"a vocabulary of {done.vocabulary} lower-cased words" in card
     for value in ("cells: 16", "projection: 8", "dropout: 0.2", "tokens: 600", "seed: 1", "tokenizer: punctuation"):
         assert f"- {value}" in card
+    assert card_of(directory).endswith("\n\nMy *own* text.\n")
+    assert "went on from" not in card and "dropped" not in card
+    assert str(files[0].parent) not in card  # where the user keeps the text is nobody's business
 
 
-def test_interrupted_run_is_resumed_and_ends_the_same(pretrained, files, tmp_path):
-    whole, result, reports = pretrained
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_is_resumed_and_ends_the_same(pretrained, files, tmp_path):
+    whole, done, reports = pretrained
     directory, checkpoint = tmp_path / "module", tmp_path / "module.checkpoint.npz"
 
-    def interrupt(what, done, total):
+    def crash(what, done, total):
         if done > 300:
-            raise KeyboardInterrupt
+            raise MemoryError
 
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(files, directory, CONFIG, SETTINGS, progress=interrupt)
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name]
+    with pytest.raises(MemoryError):
+        pretrain(files, directory, CONFIG, SETTINGS, progress=crash)
+    assert names(tmp_path) == [checkpoint.name]
     left = checkpoint.read_bytes()
     with pytest.raises(WriteError, match="module.checkpoint.npz: a checkpoint is there; go on from it with --resume"):
         pretrain(files, directory, CONFIG, SETTINGS)
+    with pytest.raises(DataError, match="begun with another corpus; go on"):  # the same lines in another order
+        pretrain(files[::-1], directory, CONFIG, SETTINGS, resume=True)
     assert checkpoint.read_bytes() == left
     rest = []
     resumed = pretrain(files, directory, CONFIG, SETTINGS, resume=True, progress=lambda *now: rest.append(now[1]))
-    assert rest == [done for _, done, _ in reports][-len(rest) :] and rest[0] > 300 - 24
-    np.testing.assert_allclose([resumed.forward, resumed.backward], [result.forward, result.backward], rtol=1e-6)
+    assert rest == [tokens for _, tokens, _ in reports][-len(rest) :] and rest[0] > 300 - 24
+    ours, theirs = resumed.perplexities, done.perplexities
+    np.testing.assert_allclose([ours.forward, ours.backward], [theirs.forward, theirs.backward], rtol=1e-6)
     assert_same(stored_weights(directory), stored_weights(whole))
-    assert [path.name for path in tmp_path.iterdir()] == ["module"]
+    assert names(tmp_path) == ["module"]
+
+
+def test_resume_without_a_checkpoint_begins(files, tmp_path):
+    pretrain(files, tmp_path / "module", CONFIG, NOTHING_READ, resume=True)
+    assert names(tmp_path) == ["module"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_answered_when_all_is_saved(files, tmp_path, number):
+    """Once; and who listened before listens again."""
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    reports = []
+
+    def interrupt(what, done, total):
+        reports.append(done)
+        if len(reports) == 2:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, checkpoint_seconds=1000), progress=interrupt)
+    assert names(tmp_path) == ["module.checkpoint.npz"]
+    with np.load(tmp_path / "module.checkpoint.npz") as arrays:
+        assert arrays["place"][:2].tolist() == [reports[-1], len(reports)] and len(reports) <= 3
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_the_caller_ignores_is_ignored(files, tmp_path):
+    """As a shell has it for what runs in its background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pretrain(
+            files,
+            tmp_path / "module",
+            CONFIG,
+            replace(SETTINGS, tokens=24),
+            progress=lambda *_: os.kill(os.getpid(), signal.SIGINT),
+        )
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    except KeyboardInterrupt:
+        pytest.fail("interrupted by what was to be ignored")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert names(tmp_path) == ["module"]
+
+
+def test_pretrain_runs_in_any_thread(files, tmp_path):
+    """Where there are no signals to be had."""
+    thread = threading.Thread(target=pretrain, args=(files, tmp_path / "module", CONFIG, NOTHING_READ))
+    thread.start()
+    thread.join()
+    assert names(tmp_path) == ["module"]
+
+
+@pytest.mark.slow
+def test_time_budget_fixes_the_tokens_once(files, tmp_path):
+    """Whoever goes on, on a slower machine or with another budget, ends where it was to end."""
+    totals = []
+
+    def interrupt(what, done, total):
+        totals.append(total)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pretrain(files, tmp_path / "module", CONFIG, SETTINGS, time_budget=0.1, progress=interrupt)
+    tokens = read_identity(tmp_path / "module.checkpoint.npz")["tokens"]
+    assert totals == [tokens] and tokens != SETTINGS.tokens and 10 < tokens / 0.1 < 1e7
+    read = []
+    done = pretrain(
+        files,
+        tmp_path / "module",
+        CONFIG,
+        SETTINGS,
+        time_budget=1e6,
+        resume=True,
+        progress=lambda what, done, total: read.append((done, total)),
+    )
+    assert done.settings == replace(SETTINGS, tokens=tokens)
+    assert tokens <= read[-1][0] < tokens + SETTINGS.batch_tokens and read[-1][1] == tokens
+    assert f"- tokens: {tokens}\n" in card_of(tmp_path / "module") and f"--tokens {tokens} " in card_of(tmp_path / "module")
+
+
+def started(arguments, folder):
+    """A process of ours that answers to Ctrl-C even if pytest itself runs in the background; its stderr is a file."""
+    command = [sys.executable, "-m", "spamcli", *arguments]
+    listen = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    with open(folder / "stderr", "w") as stderr:
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=listen)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stopped_leaves_a_checkpoint_to_go_on_from(cli, files, tmp_path):
+    """By Ctrl-C, then by SIGTERM; then it comes to its end."""
+    shutil.copy(files[0], tmp_path / "a.txt")
+    config = json.dumps({**json.loads(TINY), "batch_tokens": 24})
+    arguments = ["pretrain", "a.txt", "-o", "elmo", "--tokens", "8000", "--config", config, "--resume"]
+    tokens = 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = started(arguments, tmp_path)
+        deadline = time.monotonic() + 120
+        while "loss" not in (tmp_path / "stderr").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=120)
+        progress, *message = (tmp_path / "stderr").read_text().splitlines()
+        assert process.returncode == 130 and out == ""
+        assert message == ["spamcli: interrupted"]
+        assert tokens < int(re.fullmatch(r"([\d,]+) of 8,000: loss .* left", progress)[1].replace(",", "")) <= tokens + 24
+        assert names(tmp_path) == ["a.txt", "elmo.checkpoint.npz", "stderr"]  # nothing partial
+        with np.load(tmp_path / "elmo.checkpoint.npz") as arrays:
+            assert tokens < arrays["place"][0] < 8000
+            tokens = int(arrays["place"][0])
+    assert "go on from it with --resume" in cli(*arguments[:-1]).stderr
+    resumed = cli(*arguments)
+    assert resumed.exit_code == 0 and resumed.stdout.startswith("elmo: perplexity "), resumed.stderr
+    assert tokens < int(resumed.stderr.split(" of ")[0].replace(",", "")) <= tokens + 24
+    assert names(tmp_path) == ["a.txt", "elmo", "stderr"]
+
+
+@pytest.mark.parametrize("config", [BiLMConfig(), CONFIG], ids=["default", "the same"])
+def test_init_begins_with_the_modules_weights_and_sizes(files, tmp_path, pretrained, config):
+    """To the bit, if nothing is read."""
+    done = pretrain(files, tmp_path / "module", config, NOTHING_READ, init=pretrained[0])
+    assert done.config == CONFIG
+    assert_same(stored_weights(tmp_path / "module"), stored_weights(pretrained[0]), tolerance=0)
+
+
+@pytest.mark.slow
+def test_what_goes_on_predicts_better_than_what_begins(files, tmp_path, learnt):
+    """By a tenth, after the same thousand tokens with a softmax that is new to both."""
+    settings = replace(SETTINGS, tokens=1000, learning_rate=0.01, min_sources=1, checkpoint_seconds=100)
+    begun = pretrain(files, tmp_path / "begun", CONFIG, settings)
+    continued = pretrain(files, tmp_path / "continued", BiLMConfig(), settings, init=learnt)
+    assert (begun.init, continued.init) == ("", "first-elmo")
+    assert continued.perplexities.forward < 0.9 * begun.perplexities.forward
+    assert continued.perplexities.backward < 0.9 * begun.perplexities.backward
+    assert "Its weights went on from those of the module first-elmo." in card_of(tmp_path / "continued")
+    assert "--init first-elmo" in card_of(tmp_path / "continued") and "went on" not in card_of(tmp_path / "begun")
+
+
+@pytest.mark.parametrize("change", [{"cells": 32}, {"tokenizer": "space"}], ids=str)
+def test_init_brings_its_own_sizes(files, tmp_path, pretrained, change):
+    with pytest.raises(DataError, match="^--init brings its own sizes; leave them out of --config$"):
+        pretrain(files, tmp_path / "module", replace(CONFIG, **change), SETTINGS, init=pretrained[0])
+    assert names(tmp_path) == []
+
+
+def test_a_module_is_named_as_it_can_be_named_again(tmp_path, monkeypatch):
+    (tmp_path / "my-elmo").mkdir()
+    monkeypatch.chdir(tmp_path / "my-elmo")
+    assert _name(resolve("builtin")) == "builtin"
+    assert _name(tmp_path / "my-elmo") == _name(Path(".")) == _name(Path("../my-elmo/")) == "my-elmo"
+
+
+def test_init_must_be_a_module_of_ours(files, tmp_path):
+    with pytest.raises(NotFoundError, match="no SavedModel there"):
+        pretrain(files, tmp_path / "module", CONFIG, SETTINGS, init=tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(UnavailableError, match="can be continued"):
+        pretrain(files, tmp_path / "module", CONFIG, SETTINGS, init=tmp_path)
+    assert names(tmp_path) == ["saved_model.pb"]
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Two lines of the corpus in another writing, one with words around it, and one that shares few words with any."""
+    path = tmp_path / "labelled.csv"
+    texts = ["WIN 3 pounds; at station 3 now", "see you at 7 OK", "so: win 4 pounds at station 4 now or", "see you at six"]
+    path.write_text("label,text\n" + "\n".join(f"{'spam' if k % 2 else 'ham'},{text}" for k, text in enumerate(texts)))
+    return path
+
+
+def test_excluded_lines_are_not_read(files, tmp_path, labelled):
+    """Those written otherwise; of the four 4-grams of each of the six about the same stations, two; no other meeting."""
+    done = pretrain(files, tmp_path / "module", CONFIG, NOTHING_READ, exclude=[read_messages(labelled)])
+    assert (done.dropped, done.lines) == (3 + 6, 31)
+    assert done.excluded == {str(labelled): hashlib.sha256(labelled.read_bytes()).hexdigest()}
+    card = card_of(tmp_path / "module")
+    assert "9 lines were dropped because they, or their like, stand in:\n\n- `labelled.csv`, sha256 `" in card
+    assert hashlib.sha256(labelled.read_bytes()).hexdigest() in card
+    assert "31 distinct lines" in card and "--exclude labelled.csv" in card
+
+
+@pytest.mark.slow
+def test_the_cards_command_makes_the_module_again(cli, files, tmp_path, monkeypatch, labelled, learnt):
+    """From the files alone, in one folder; the same numbers. What moves none of them need not be in it."""
+    (tmp_path / "deep").mkdir()
+    shutil.copy(files[0], tmp_path / "deep" / "it's first.txt")
+    shutil.copy(files[1], tmp_path / "b.text")
+    (tmp_path / "about.md").write_text("Mine.")
+    config = {**json.loads(TINY), "batch_tokens": 24, "dropout": 0.15, "misspelt": 0.2, "min_sources": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    corpus = ["deep/*.txt", "b.text", "b.text"]
+    options = ["--tokens", 300, "--seed", 3, "--config", "config.json", "--exclude", labelled, "--init", learnt]
+    made = cli("pretrain", *corpus, "-o", "module", *options, "--about", "about.md")
+    assert made.exit_code == 0, made.stderr
+    program, *command = shlex.split(re.search("^    (spamcli pretrain .*)$", card_of(tmp_path / "module"), re.MULTILINE)[1])
+
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "deep", folder)
+    for path in (tmp_path / "b.text", labelled):
+        shutil.copy(path, folder)
+    shutil.copytree(learnt, folder / learnt.name)
+    monkeypatch.chdir(folder)
+    again = cli(*command)
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.replace("my-elmo", "module") == made.stdout
+    ours, theirs = stored_weights(folder / "my-elmo"), stored_weights(tmp_path / "module")
+    assert len(ours) == len(CONFIG.weight_shapes())
+    assert_same(ours, theirs)
+    assert card_of(folder / "my-elmo") == card_of(tmp_path / "module").removesuffix("\nMine.\n")
+
+
+def test_the_command_names_every_setting_that_is_not_the_default():
+    """Without the sizes of a module, too: whatever the card lists, the command gives back."""
+    config, settings = replace(CONFIG, tokenizer="space", residual=False), replace(SETTINGS, learning_rate=0.5)
+    nobody = Perplexities(1.0, 1.0)
+    done = Pretrained(nobody, config, settings, 0, 3, ["-", "a b.txt", "*.gz"], {}, 1, {"x/y.csv": "", "z.tsv": ""}, 0, "")
+    words = shlex.split(command(done))
+    assert words[:5] == ["spamcli", "pretrain", "-", "a b.txt", "*.gz"]
+    options = dict(zip(words[5:-1:2], words[6::2]))
+    assert configured(options.pop("--config"), PretrainingSettings(tokens=600)) == (config, settings)
+    assert options == {"-o": "my-elmo", "--tokens": "600", "--seed": "1", "--exclude": "z.tsv"}
+    assert words.count("--exclude") == 2 and "y.csv" in words
+    plain = replace(done, config=BiLMConfig(), settings=PretrainingSettings(seed=7), corpus=["a"], excluded={}, init="builtin")
+    assert command(plain) == "spamcli pretrain a -o my-elmo --tokens 20000000 --seed 7 --init builtin"
 
 
 def test_existing_directory_is_refused_before_anything_is_read(tmp_path):
@@ -365,11 +373,27 @@ def test_unreadable_text_leaves_nothing_behind(tmp_path):
         pretrain([tmp_path / "latin.txt"], tmp_path / "module", CONFIG, SETTINGS)
     with pytest.raises(NotFoundError, match="no such file"):
         pretrain([tmp_path / "missing.txt"], tmp_path / "module", CONFIG, SETTINGS)
-    assert [path.name for path in tmp_path.iterdir()] == ["latin.txt"]
+    assert names(tmp_path) == ["latin.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_first_step(files, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    reports = []
+    with pytest.raises(WriteError, match="cannot be written"):
+        pretrain(files, tmp_path / "file" / "module", CONFIG, SETTINGS, progress=lambda *now: reports.append(now))
+    assert reports == [] and (tmp_path / "file").read_text() == "precious"
 
 
 def test_too_few_lines_to_hold_any_out_have_no_perplexity(tmp_path):
     (tmp_path / "few.txt").write_text("\n".join(EIGHT_LINES))
-    result = pretrain([tmp_path / "few.txt"], tmp_path / "module", CONFIG, replace(SETTINGS, tokens=0))
-    assert np.isnan([result.forward, result.backward]).all()
-    assert "Perplexity on 0 held-out lines" in (tmp_path / "module" / "README.md").read_text()
+    done = pretrain([tmp_path / "few.txt"], tmp_path / "module", CONFIG, replace(SETTINGS, tokens=0))
+    assert np.isnan([done.perplexities.forward, done.perplexities.backward]).all() and done.held_out == 0
+    assert "Perplexity on 0 held-out lines" in card_of(tmp_path / "module")
+
+
+def test_a_files_name_may_be_no_text(tmp_path):
+    """It is known only once everything else is done, so it must not be what fails."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
+    path.write_text("\n".join(EIGHT_LINES))
+    pretrain([path], tmp_path / "module", CONFIG, replace(SETTINGS, tokens=0))
+    assert "caf\ufffd.txt" in card_of(tmp_path / "module")

@@ -1,18 +1,26 @@
-"""Text for pretraining: one sentence or message a line -> arrays of token ids, batches of similar length."""
+"""Lines of text as a biLM reads them: arrays of token ids, what is to be predicted, batches of similar length."""
 
-import gzip
-import zlib
+import hashlib
+import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from spamcli.bilm.reading import Text
+from spamcli.bilm.spelling import misspell
 from spamcli.characters import TOKENIZERS, encode_tokens
-from spamcli.errors import DataError, NotFoundError
+from spamcli.errors import DataError
 
 UNKNOWN, BEGIN, END = 0, 1, 2  # word ids in the softmax; real words follow, the most frequent first
+LINK, NAME = "<link>", "<name>"  # words of the softmax that stand for all of their kind
+_MASKED = re.compile(
+    r"(?P<link>(?:https?:|www\.)\S+|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]+)+"  # bounds: a line may be a megabyte without space
+    r"|\b[\w-]{1,63}(?:\.[\w-]{1,63}){0,9}\.(?:com|net|org|info|biz|tv|edu|gov|co|uk)\b\S*)|(?<=@)\w+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,15 @@ class Corpus:
     Attributes:
         tokens: int32 [all tokens], ids of distinct tokens, message after message; offsets: int64 [messages + 1].
         lines: int32 [messages], the line each message is, or is a piece of.
-        char_ids: uint16 [distinct tokens, chars]; words: int32 [distinct tokens], ids in the softmax vocabulary.
+        texts: the distinct tokens; char_ids: uint16 [distinct tokens, chars]; words: int32 [distinct tokens], ids in the
+            softmax vocabulary.
         counts: int64 [vocabulary], how often each word is read.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     lines: np.ndarray
+    texts: list[str]
     char_ids: np.ndarray
     words: np.ndarray
     counts: np.ndarray
@@ -37,25 +47,34 @@ class Corpus:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    @property
+    def sha256(self) -> str:
+        """Of all that is read and predicted, in its order."""
+        digest = hashlib.sha256("\0".join(self.texts).encode())
+        for array_ in (self.tokens, self.offsets, self.lines, self.words, self.counts):
+            digest.update(array_.tobytes())
+        return digest.hexdigest()
+
     def take(self, rows: np.ndarray) -> "Corpus":
         """The messages `rows` alone, with the vocabulary of all."""
         pieces = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         tokens = np.concatenate([self.tokens[:0], *pieces])  # also of no rows
         return replace(self, tokens=tokens, offsets=_offsets(self.lengths[rows]), lines=self.lines[rows])
 
-    def batch(self, rows: np.ndarray) -> "Batch":
-        """The messages `rows`, each distinct token once."""
+    def batch(self, rows: np.ndarray, misspelt: float = 0.0, random: np.random.Generator | None = None) -> "Batch":
+        """The messages `rows`, each distinct token once; a share of the words misspelt, but predicted as they should be."""
         lengths = self.lengths[rows]
         padded = np.zeros([len(rows), lengths.max()], np.int32)
         real = np.arange(padded.shape[1]) < lengths[:, None]
         padded[real] = np.concatenate([self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows])
         distinct, inverse = np.unique(padded, return_inverse=True)
-        return Batch(
-            self.char_ids[distinct].astype(np.int32),
-            (inverse.reshape(padded.shape) + 2).astype(np.int32),
-            lengths.astype(np.int32),
-            self.words[padded],
-        )
+        char_ids, indices = self.char_ids[distinct].astype(np.int32), inverse.reshape(padded.shape).astype(np.int32)
+        if misspelt:
+            wrong = real & (random.random(padded.shape) < misspelt)
+            spelt = [misspell(self.texts[token], random) for token in padded[wrong]]
+            indices[wrong] = len(char_ids) + np.arange(len(spelt))
+            char_ids = np.concatenate([char_ids, encode_tokens(spelt, char_ids.shape[1])])
+        return Batch(char_ids, indices + 2, lengths.astype(np.int32), self.words[padded])
 
 
 @dataclass(frozen=True)
@@ -73,59 +92,53 @@ class Batch:
     words: np.ndarray
 
 
-def read_lines(paths: Sequence[Path]) -> Counter[str]:
-    """Distinct lines of text files (UTF-8, also .gz), in order, each with the number of files that hold it.
+def softmax_words(line: str, tokens: Sequence[str]) -> list[str]:
+    """What the language model predicts for a line's tokens: lower case, digits as 0; user names and links masked."""
+    masks = [""] * len(line)
+    for match in _MASKED.finditer(line):
+        masks[match.start() : match.end()] = [LINK if match["link"] else NAME] * len(match[0])
+    words, end = [], 0
+    for token in tokens:
+        start = line.index(token, end)
+        end = start + len(token)
+        mask = next(filter(None, masks[start:end]), None)
+        words.append(mask or "".join("0" if c.isdigit() else c for c in token.lower()))
+    return words
 
-    A file that is named twice counts twice: its lines are read twice in every epoch.
+
+def build(text: Text, tokenizer: str, max_characters: int, max_tokens: int, vocabulary: int, min_sources: int = 1) -> Corpus:
+    """Tokenise lines; cut those longer than `max_tokens` into pieces; keep the `vocabulary` most frequent words.
+
+    Only words that at least `min_sources` of the files hold (of fewer files: all) are kept: no one's name or number.
     """
-    lines: Counter[str] = Counter()
-    for path in map(Path, paths):
-        if not path.exists():
-            raise NotFoundError(f"{path}: no such file; name text files with one sentence or message a line")
-        opener = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opener(path, "rt", encoding="utf-8") as file:
-                lines.update(dict.fromkeys((line for line in map(str.strip, file) if line), 1))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 ({error.reason}); convert it first") from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: damaged gzip file ({error}); fetch it again") from error
-        except OSError as error:
-            raise NotFoundError(f"{path}: cannot be read ({error.strerror}); name text files") from error
-    if not lines:
-        raise DataError("no text in the corpus; name files with one sentence or message a line")
-    return lines
-
-
-def softmax_word(token: str) -> str:
-    """What the language model predicts for a token: lower case, every digit as 0."""
-    return "".join("0" if c.isdigit() else c for c in token.lower())
-
-
-def build(lines: Counter[str], tokenizer: str, max_characters: int, max_tokens: int, vocabulary: int) -> Corpus:
-    """Tokenise lines; cut those longer than `max_tokens` into pieces; keep the `vocabulary` most frequent words."""
     split = TOKENIZERS[tokenizer]
-    ids: dict[str, int] = {}
-    pieces, lines_of = [], []
-    for number, (line, times) in enumerate(lines.items()):
-        tokens = np.array([ids.setdefault(token, len(ids)) for token in split(line)], np.int32)
-        cut = [tokens[start : start + max_tokens] for start in range(0, len(tokens), max_tokens)] * times
-        pieces += cut
-        lines_of += [number] * len(cut)
-    if not pieces:
+    ids: dict[tuple[str, str], int] = {}  # a token and its word: a name after @ is not the word spelt like it
+    sources: Counter[str] = Counter()
+    tokens, lengths, lines = array("i"), array("i"), array("i")
+    for number, (line, times) in enumerate(text.times.items()):
+        read = split(line)
+        words = softmax_words(line, read)
+        numbers = array("i", [ids.setdefault(pair, len(ids)) for pair in zip(read, words)])
+        for word in words:
+            sources[word] |= text.sources[line]
+        sizes = [min(max_tokens, len(read) - start) for start in range(0, len(read), max_tokens)]
+        tokens += numbers * times
+        lengths.extend(sizes * times)
+        lines.extend([number] * len(sizes) * times)
+    if not lengths:
         raise DataError("no tokens in the corpus; name files with one sentence or message a line")
-    tokens = np.concatenate(pieces)
-    words = [softmax_word(token) for token in ids]
+    tokens = np.array(tokens, np.int32)
     frequency: Counter[str] = Counter()
-    for word, count in zip(words, np.bincount(tokens, minlength=len(ids))):
-        frequency[word] += int(count)
+    for (_, word), count in zip(ids, np.bincount(tokens, minlength=len(ids))):
+        if sources[word].bit_count() >= min(min_sources, len(set(text.files.values()))):
+            frequency[word] += int(count)
     kept = {word: END + 1 + rank for rank, (word, _) in enumerate(frequency.most_common(vocabulary - END - 1))}
-    word_ids = np.array([kept.get(word, UNKNOWN) for word in words], np.int32)
+    word_ids = np.array([kept.get(word, UNKNOWN) for _, word in ids], np.int32)
     counts = np.bincount(word_ids[tokens], minlength=len(kept) + END + 1)
-    counts[[BEGIN, END]] = len(pieces)
-    char_ids = encode_tokens(list(ids), max_characters).astype(np.uint16)
-    offsets = _offsets([len(piece) for piece in pieces])
-    return Corpus(tokens, offsets, np.array(lines_of, np.int32), char_ids, word_ids, counts)
+    counts[[BEGIN, END]] = len(lengths)
+    texts = [token for token, _ in ids]
+    char_ids = encode_tokens(texts, max_characters).astype(np.uint16)
+    return Corpus(tokens, _offsets(lengths), np.array(lines, np.int32), texts, char_ids, word_ids, counts)
 
 
 def hold_out(corpus: Corpus, num_lines: int, seed: int) -> tuple[Corpus, Corpus]:

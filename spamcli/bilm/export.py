@@ -8,10 +8,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from spamcli.bilm.model import BiLM
+from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import BEGIN_WORD, END_WORD, FIRST_BYTE, PAD_CHAR, SEPARATORS_PATTERN, TOKEN_PATTERN
-from spamcli.errors import WriteError
+from spamcli.errors import NotFoundError, UnavailableError, WriteError
 from spamcli.modules import TOKENIZER_FILE
+
+SIZES_FILE = TOKENIZER_FILE.with_name("bilm.json")  # the BiLMConfig, for `read_bilm`
 
 
 def split_in_graph(text: tf.Tensor, tokenizer: str) -> tf.RaggedTensor:
@@ -78,28 +80,36 @@ class ELMoModule(tf.Module):
         }
 
 
-def export(bilm: BiLM, directory: Path, card: str) -> None:
-    """Write a module: SavedModel, tokenizer and a card (README.md). The directory appears whole or not at all.
-
-    Weights are stored in float16, half the bytes; what the module computes is float32.
-    Raises: WriteError, also if something is there already.
-    """
+def refuse_existing(directory: Path) -> None:
+    """Raises: WriteError, if something is there already."""
     if directory.exists():
         raise WriteError(f"{directory}: exists already; name another directory with -o")
+
+
+def export(bilm: BiLM, directory: Path, card: str, storage: tf.DType = tf.float16, precision: tf.DType = tf.float32) -> None:
+    """Write a module: SavedModel, tokenizer, sizes and a card (README.md). The directory appears whole or not at all.
+
+    Args:
+        storage: dtype of the weights, as `BiLM` takes it; two bytes each unless float32 is asked for.
+        precision: dtype of the module's matrix products, whatever the biLM's own: pretraining's bfloat16 is not for users.
+    Raises: WriteError, also if something is there already.
+    """
+    refuse_existing(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     except OSError as error:
         raise WriteError(f"{directory}: cannot be written ({error.strerror}); name another directory with -o") from error
     try:
-        stored = BiLM(bilm.config, {name: variable.value() for name, variable in bilm.weights.items()}, storage=tf.float16)
-        module = ELMoModule(stored)
+        weights = {name: variable.value() for name, variable in bilm.weights.items()}
+        module = ELMoModule(BiLM(bilm.config, weights, storage, precision))
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         signatures = {"default": module.default, "tokens": module.tokens}
         tf.saved_model.save(module, str(partial), signatures=signatures, options=options)
         (partial / "fingerprint.pb").unlink(missing_ok=True)  # random; nothing reads it
         (partial / TOKENIZER_FILE).parent.mkdir()
         (partial / TOKENIZER_FILE).write_text(json.dumps({"tokenizer": bilm.config.tokenizer}) + "\n", encoding="utf-8")
+        (partial / SIZES_FILE).write_text(json.dumps(bilm.config.to_dict()) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.chmod(0o755)
         os.rename(partial, directory)
@@ -107,3 +117,31 @@ def export(bilm: BiLM, directory: Path, card: str) -> None:
         raise WriteError(f"{directory}: cannot be written ({error}); free some space, or name another directory") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_bilm(directory: Path, **settings) -> BiLM:
+    """The biLM of a module that `export` wrote, its weights in float32; the module's graph is neither loaded nor run.
+
+    Args:
+        settings: precision and trainable, as `BiLM` takes them.
+    Raises: NotFoundError, no module there; UnavailableError, it is not one of ours, or damaged.
+    """
+    if not (directory / "saved_model.pb").is_file():
+        raise NotFoundError(f"{directory}: no SavedModel there; name the directory that holds saved_model.pb")
+    if not (directory / SIZES_FILE).is_file():
+        raise UnavailableError(
+            f"{directory}: no {SIZES_FILE}; only modules that this version's `spamcli pretrain` or `spamcli import` wrote "
+            "can be continued"
+        )
+    try:
+        config = BiLMConfig.from_dict(json.loads((directory / SIZES_FILE).read_text(encoding="utf-8")))
+        checkpoint = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
+        weights = {}
+        for name, shape in config.weight_shapes().items():
+            weights[name] = checkpoint.get_tensor(f"bilm/weights/{name}/.ATTRIBUTES/VARIABLE_VALUE")
+            if weights[name].shape != shape:
+                raise ValueError(f"{name} has shape {list(weights[name].shape)} instead of {list(shape)}")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnavailableError(f"{directory}: damaged ({reason}); write it again") from error
+    return BiLM(config, weights, **settings)

@@ -1,6 +1,11 @@
-"""The pieces of ELMo's biLM as functions of their weights; every float is float32, every product may be bfloat16."""
+"""The pieces of ELMo's biLM as functions of their weights; every float is float32, every product may be bfloat16.
+
+A matrix that is there for a product may come in bfloat16, too.
+"""
 
 import tensorflow as tf
+
+ACTIVATIONS = {"relu": tf.nn.relu, "tanh": tf.tanh}  # of the char-CNN
 
 
 def matmul(a: tf.Tensor, b: tf.Tensor, precision: tf.DType = tf.float32, **transpose) -> tf.Tensor:
@@ -8,19 +13,20 @@ def matmul(a: tf.Tensor, b: tf.Tensor, precision: tf.DType = tf.float32, **trans
     return tf.cast(tf.matmul(tf.cast(a, precision), tf.cast(b, precision), **transpose), tf.float32)
 
 
-def char_cnn(char_ids, embedding, kernels, biases) -> tf.Tensor:
-    """Convolutions over the characters of a token, relu, maximum over the positions (Kim et al. 2016).
+def char_cnn(char_ids, embedding, kernels, biases, activation: str = "relu") -> tf.Tensor:
+    """Convolutions over the characters of a token, activation, maximum over the positions (Kim et al. 2016).
 
     Args:
         char_ids: int32 [tokens, chars].
         embedding: float32 [262, char_dim].
         kernels, biases: for each width, float32 [width, char_dim, filters] and [filters].
+        activation: a key of ACTIVATIONS.
     Returns: float32 [tokens, all filters].
     """
     characters = tf.gather(embedding, char_ids)  # [tokens, chars, char_dim]
     features = [
-        # relu and maximum commute, and the maximum leaves less to do
-        tf.nn.relu(tf.reduce_max(tf.nn.conv1d(characters, kernel, stride=1, padding="VALID"), axis=1) + bias)
+        # what only rises commutes with the maximum, which leaves less to do
+        ACTIVATIONS[activation](tf.reduce_max(tf.nn.conv1d(characters, kernel, stride=1, padding="VALID"), axis=1) + bias)
         for kernel, bias in zip(kernels, biases, strict=True)
     ]
     return tf.concat(features, axis=-1)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from spamcli.bilm import layers
-from spamcli.characters import NUM_CHAR_IDS, sentence_marks
+from spamcli.characters import NUM_CHAR_IDS, TOKENIZERS, sentence_marks
 
 DIRECTIONS = ("forward", "backward")
 
@@ -18,12 +18,17 @@ class BiLMConfig:
     max_characters: int = 20  # bytes of a token that are read, word marks included
     char_dim: int = 16
     filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 128), (6, 128))  # (width, number)
+    activation: str = "relu"  # of the char-CNN, a key of layers.ACTIVATIONS
     highways: int = 1
     cells: int = 512
     projection: int = 256  # of each direction; a token's vector is twice that
     lstm_layers: int = 2
     clip: float = 3.0  # of cells and of projected outputs
     residual: bool = True  # each LSTM's input is added to its output, from the second on
+
+    def __post_init__(self):
+        if self.tokenizer not in TOKENIZERS or self.activation not in layers.ACTIVATIONS:
+            raise ValueError(f"unknown tokenizer or activation. Received: {self.tokenizer}, {self.activation}")
 
     @property
     def dim(self) -> int:
@@ -66,7 +71,8 @@ class BiLM(tf.Module):
     Args:
         config: the sizes.
         weights: name -> array, as `config.weight_shapes()`; random without (seeded by tf.random.set_seed).
-        storage: dtype of the variables; a half-precision encoder is computed in float32 all the same.
+        storage: dtype of the variables; a half-precision encoder is computed in float32 all the same. bfloat16 is too
+            short for the char-CNN and the biases, which stay float32.
         precision: dtype of the matrix products, float32 or bfloat16.
     """
 
@@ -75,12 +81,14 @@ class BiLM(tf.Module):
         self.config, self.precision = config, precision
         initial = weights or {name: _initial(name, shape) for name, shape in config.weight_shapes().items()}
         self.weights = {
-            name: tf.Variable(tf.cast(initial[name], storage), name=name, trainable=trainable)
+            name: tf.Variable(tf.cast(initial[name], _stored(name, storage)), name=name, trainable=trainable)
             for name in config.weight_shapes()
         }
 
     def weight(self, name: str) -> tf.Tensor:
-        return tf.cast(self.weights[name], tf.float32)
+        """In float32, but for a matrix that is stored as the products need it: no call has to round it again."""
+        variable = self.weights[name]
+        return variable.value() if variable.dtype == self.precision else tf.cast(variable, tf.float32)
 
     def token_vectors(self, char_ids: tf.Tensor) -> tf.Tensor:
         """Layer 0, without context: int32 [tokens, chars] -> float32 [tokens, projection]."""
@@ -90,6 +98,7 @@ class BiLM(tf.Module):
             self.weight("char_embedding"),
             [self.weight(f"conv{width}_kernel") for width in widths],
             [self.weight(f"conv{width}_bias") for width in widths],
+            self.config.activation,
         )
         for k in range(self.config.highways):
             x = layers.highway(x, self.weight(f"highway{k}_kernel"), self.weight(f"highway{k}_bias"), self.precision)
@@ -132,6 +141,12 @@ class BiLM(tf.Module):
     def mark_char_ids(self) -> tf.Tensor:
         """Char ids of the sentence marks: int32 [2, chars]."""
         return tf.constant(sentence_marks(self.config.max_characters))
+
+
+def _stored(name: str, storage: tf.DType) -> tf.DType:
+    """dtype of a variable; only what a product rounds anyway is stored in bfloat16."""
+    is_matrix = name.endswith(("kernel", "projection")) and not name.startswith("conv")
+    return storage if is_matrix or storage != tf.bfloat16 else tf.float32
 
 
 def _initial(name: str, shape: tuple[int, ...]) -> tf.Tensor:

@@ -1,283 +1,137 @@
-"""Pretraining: one language model in each direction, sharing char-CNN and softmax (Peters et al. 2018, eq. in 3.1)."""
+"""Pretraining from text files to a module on disk: read, learn, checkpoint, stop and go on, export."""
 
-import hashlib
-import os
-import time
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
-from spamcli import __version__
 from spamcli.bilm import corpus as text
-from spamcli.bilm import layers
-from spamcli.bilm.export import export
-from spamcli.bilm.model import BiLM, BiLMConfig
+from spamcli.bilm import reading
+from spamcli.bilm.card import Pretrained, module_card
+from spamcli.bilm.export import export, read_bilm, refuse_existing
+from spamcli.bilm.model import BiLMConfig
+from spamcli.bilm.training import Pretraining, Progress, read_identity
 from spamcli.errors import DataError, WriteError
-from spamcli.settings import PretrainingSettings
+from spamcli.messages import Messages
+from spamcli.modules import resolve
+from spamcli.settings import BUILTIN, PretrainingSettings
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where pretraining stands: perplexities are exp of the mean natural-log loss of the two directions."""
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came; the first is waited with until all is saved, a second one acts at once.
 
-    tokens: int
-    tokens_per_second: float
-    loss: float  # nats, running mean, sampled softmax
+    What the caller had ignored, as a shell does for what runs in its background, is ignored.
+    """
+    received = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
+    def receive(number, frame):
+        received.append(number)
+        signal.signal(number, before[number])
 
-@dataclass(frozen=True)
-class Perplexities:
-    """On held-out lines: exp of the mean loss in nats, sentence ends included."""
-
-    forward: float
-    backward: float
-
-
-class Pretraining(tf.Module):
-    """A biLM in training with its softmax and Adam's moments; everything that a checkpoint holds."""
-
-    def __init__(self, config: BiLMConfig, settings: PretrainingSettings, counts: np.ndarray):
-        super().__init__()
-        self.identity = _identity(config, settings, counts)
-        tf.random.set_seed(settings.seed)
-        self.settings = settings
-        self.bilm = BiLM(config, precision=tf.bfloat16, trainable=True)
-        self.softmax_kernel = tf.Variable(tf.random.normal([len(counts), config.projection], stddev=config.projection**-0.5))
-        self.softmax_bias = tf.Variable(np.log((counts + 1.0) / (counts + 1.0).sum()).astype(np.float32))
-        self.proposal = 0.75 * np.log(counts + 1.0)
-        self.trained = [*self.bilm.weights.values(), self.softmax_kernel, self.softmax_bias]
-        self.moments = [[tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trained] for _ in range(2)]
-        self.tokens_read, self.steps, self.epoch, self.batch_of_epoch = 0, 0, 0, 0
-
-    def top_vectors(self, char_ids, indices, lengths, words, dropout):
-        """For each direction what it says at each place, float32 [n, projection], and the word it should, int32 [n]."""
-        vectors = self.bilm.token_vectors(tf.concat([self.bilm.mark_char_ids(), char_ids], axis=0))
-        real = tf.transpose(tf.sequence_mask(lengths + 1))  # [l + 1, b]
-        results = []
-        for direction, last in (("forward", text.END), ("backward", text.BEGIN)):
-            ordered = [x if direction == "forward" else tf.reverse_sequence(x, lengths, seq_axis=1) for x in (indices, words)]
-            targets = tf.pad(ordered[1], [[0, 0], [0, 1]])
-            place = tf.one_hot(lengths, tf.shape(targets)[1], on_value=True, off_value=False)
-            targets = tf.where(place, last, targets)  # the mark that ends the message, right behind its words
-            top = self.bilm.run(direction, vectors, ordered[0], dropout)[-1]
-            results.append((tf.boolean_mask(top, real), tf.boolean_mask(tf.transpose(targets), real)))
-        return results
-
-    @tf.function(reduce_retracing=True)
-    def step(self, char_ids, indices, lengths, words, sample, sample_log_q, learning_rate, step):
-        """One step of Adam; returns the mean loss in nats, of both directions."""
-        rate = self.settings.dropout
-
-        def dropout(x):
-            return tf.nn.experimental.stateless_dropout(x, rate, seed=[self.settings.seed, step], rng_alg="philox")
-
-        with tf.GradientTape() as tape:
-            pairs = self.top_vectors(char_ids, indices, lengths, words, dropout)
-            states, targets = (tf.concat(parts, axis=0) for parts in zip(*pairs))
-            loss = self.sampled_loss(dropout(states), targets, sample, sample_log_q)
-        gradients = tape.gradient(loss, self.trained)
-        gradients, _ = tf.clip_by_global_norm([tf.convert_to_tensor(g) for g in gradients], self.settings.clip_norm)
-        self.adam(gradients, learning_rate, tf.cast(step + 1, tf.float32))
-        return loss
-
-    def sampled_loss(self, states, targets, sample, sample_log_q):
-        """Negative log likelihood with the partition function estimated, without bias, from a sample of the words.
-
-        Word i is in the sample with probability q_i, so it stands for 1 / q_i words; the target always counts once.
-        """
-        kernel, bias = tf.gather(self.softmax_kernel, targets), tf.gather(self.softmax_bias, targets)
-        target_logits = tf.reduce_sum(states * kernel, axis=-1) + bias
-        sampled_bias = tf.gather(self.softmax_bias, sample) - sample_log_q
-        logits = layers.matmul(states, tf.gather(self.softmax_kernel, sample), self.bilm.precision, transpose_b=True)
-        logits = tf.where(targets[:, None] == sample[None, :], -1e9, logits + sampled_bias)
-        partition = tf.reduce_logsumexp(tf.concat([target_logits[:, None], logits], axis=1), axis=1)
-        return tf.reduce_mean(partition - target_logits)
-
-    def adam(self, gradients, learning_rate, step, beta1=0.9, beta2=0.999):
-        for variable, m, v, gradient in zip(self.trained, *self.moments, gradients):
-            tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle, m=m.handle, v=v.handle, grad=gradient, lr=learning_rate, epsilon=1e-8,
-                beta1=beta1, beta2=beta2, beta1_power=beta1**step, beta2_power=beta2**step,
-            )  # fmt: skip
-
-    def sample_words(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distinct words for a step, drawn by Gumbel's top k, with the log of each one's chance to be drawn."""
-        k = min(self.settings.samples, len(self.proposal) - 1)
-        random = np.random.default_rng([self.settings.seed, 2, self.steps])
-        perturbed = self.proposal + random.gumbel(size=len(self.proposal))
-        order = np.argpartition(-perturbed, k)
-        chosen, threshold = np.sort(order[:k]), perturbed[order[k]]
-        log_q = np.log(-np.expm1(-np.exp(self.proposal[chosen] - threshold)))
-        return chosen.astype(np.int32), log_q.astype(np.float32)
-
-    def learning_rate(self) -> float:
-        done = self.tokens_read / self.settings.tokens
-        if done < self.settings.warmup:
-            return self.settings.learning_rate * (done + 1e-4) / self.settings.warmup
-        return self.settings.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, done))))
-
-    @tf.function(reduce_retracing=True)
-    def losses(self, char_ids, indices, lengths, words):
-        """Summed loss of each direction in nats, over the whole vocabulary: float32 [2]; number of places: int32."""
-        sums, count = [], 0
-        for states, targets in self.top_vectors(char_ids, indices, lengths, words, None):
-            logits = layers.matmul(states, self.softmax_kernel, self.bilm.precision, transpose_b=True) + self.softmax_bias
-            sums.append(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)))
-            count = tf.size(targets)
-        return tf.stack(sums), count
-
-    def train(self, corpus: text.Corpus, report: Callable[[Progress], None], save: Callable[[], None]) -> None:
-        """Read the corpus, over and over, until `settings.tokens` are read; call `save` now and then and at the end."""
-        started, start_tokens, saved, running = time.monotonic(), self.tokens_read, time.monotonic(), []
-        while self.tokens_read < self.settings.tokens:
-            rows = list(text.batches(corpus.lengths, self.settings.batch_tokens, [self.settings.seed, 1, self.epoch]))
-            for index in range(self.batch_of_epoch, len(rows)):
-                batch = corpus.batch(rows[index])
-                loss = self.step(
-                    *vars(batch).values(), *self.sample_words(), np.float32(self.learning_rate()), np.int32(self.steps)
-                )
-                running = running[-199:] + [float(loss)]
-                self.tokens_read += int(batch.lengths.sum())
-                self.steps, self.batch_of_epoch = self.steps + 1, index + 1
-                speed = (self.tokens_read - start_tokens) / (time.monotonic() - started)
-                report(Progress(self.tokens_read, speed, float(np.mean(running))))
-                if time.monotonic() - saved > self.settings.checkpoint_seconds:
-                    save()
-                    saved = time.monotonic()
-                if self.tokens_read >= self.settings.tokens:
-                    break
-            else:
-                self.epoch, self.batch_of_epoch = self.epoch + 1, 0
-        save()
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint: all weights, Adam's moments, the place in the corpus. Atomic.
-
-        Raises: WriteError.
-        """
-        arrays = {f"weight:{name}": variable for name, variable in self.bilm.weights.items()}
-        arrays |= {"softmax_kernel": self.softmax_kernel, "softmax_bias": self.softmax_bias}
-        arrays |= {f"moment{k}:{n}": variable for k in (0, 1) for n, variable in enumerate(self.moments[k])}
-        arrays = {name: variable.numpy() for name, variable in arrays.items()}
-        arrays["place"] = np.array([self.tokens_read, self.steps, self.epoch, self.batch_of_epoch])
-        arrays["identity"] = np.array(self.identity)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(partial, "wb") as file:
-                    np.savez(file, **arrays)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise WriteError(
-                f"{path}: cannot be written ({error.strerror}); free some space, or name another directory"
-            ) from error
-
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same sizes, settings and corpus.
-
-        Raises: DataError, if the file is damaged or of others.
-        """
-        try:
-            with np.load(path) as arrays:
-                if str(arrays["identity"]) != self.identity:
-                    raise ValueError("another identity")
-                for name, variable in self.bilm.weights.items():
-                    variable.assign(arrays[f"weight:{name}"])
-                self.softmax_kernel.assign(arrays["softmax_kernel"])
-                self.softmax_bias.assign(arrays["softmax_bias"])
-                for k in (0, 1):
-                    for n, variable in enumerate(self.moments[k]):
-                        variable.assign(arrays[f"moment{k}:{n}"])
-                self.tokens_read, self.steps, self.epoch, self.batch_of_epoch = (int(n) for n in arrays["place"])
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{path}: damaged, or of another corpus or other settings; go on with those it began with, or delete it"
-            ) from error
-
-    def perplexities(self, held_out: text.Corpus) -> Perplexities:
-        """Perplexity of each direction, over the whole vocabulary."""
-        total, places = np.zeros(2), 0
-        for rows in text.batches(held_out.lengths, 1024, [0]):
-            sums, count = self.losses(*vars(held_out.batch(rows)).values())
-            total, places = total + sums.numpy(), places + int(count)
-        return Perplexities(*map(float, np.exp(total / places))) if places else Perplexities(np.nan, np.nan)
-
-
-def _identity(config: BiLMConfig, settings: PretrainingSettings, counts: np.ndarray) -> str:
-    """SHA-256 of all that a checkpoint must have in common with the run that goes on from it."""
-    what = {**asdict(config), **asdict(settings), "checkpoint_seconds": None}
-    return hashlib.sha256(repr(sorted(what.items())).encode() + counts.tobytes()).hexdigest()
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def pretrain(
-    paths: Sequence[Path],
+    corpus: Sequence[str | Path],
     directory: Path,
     config: BiLMConfig = BiLMConfig(),
     settings: PretrainingSettings = PretrainingSettings(),
+    *,
     resume: bool = False,
+    time_budget: float | None = None,
+    init: Path | None = None,
+    exclude: Sequence[Messages] = (),
+    about: str = "",
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> Perplexities:
-    """Pretrain a biLM on text files and write it as a module; the checkpoint stands beside it until then.
+) -> Pretrained:
+    """Pretrain a biLM on text and write it as a module; the checkpoint stands beside it until then.
 
-    Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`.
+    Args:
+        corpus: files, patterns or `-`, as `reading.read_text` takes them.
+        time_budget: seconds; replaces `settings.tokens` by as many as can be read in that time, measured at the start.
+        init: a module written by spamcli, whose encoder goes on learning; its sizes replace `config`'s default.
+        exclude: labelled messages whose like must not be read.
+        about: Markdown for the card: whose text this is, and under which licence.
+    Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`;
+        KeyboardInterrupt after SIGINT or SIGTERM, the checkpoint written.
     """
-    if directory.exists():
-        raise WriteError(f"{directory}: exists already; name another directory with -o")
+    refuse_existing(directory)
     checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
     if checkpoint.exists() and not resume:
         raise WriteError(f"{checkpoint}: a checkpoint is there; go on from it with --resume, or delete it")
-    lines = text.read_lines(paths)
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    corpus = text.build(lines, config.tokenizer, config.max_characters, settings.max_message_tokens, settings.vocabulary)
-    to_read, held_out = text.hold_out(corpus, settings.held_out, settings.seed)
-    training = Pretraining(config, settings, corpus.counts)
-    if checkpoint.exists():
-        training.restore(checkpoint)
-    else:
-        training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
+    config, weights = _initial(init, config)
+    lines = reading.read_text(corpus)
+    kept = reading.without(lines, [message for messages in exclude for message in messages.frame["text"]])
+    limits = settings.max_message_tokens, settings.vocabulary, settings.min_sources
+    read = text.build(kept, config.tokenizer, config.max_characters, *limits)
+    to_read, held_out = text.hold_out(read, settings.held_out, settings.seed)
+
+    def begin() -> Pretraining:
+        return Pretraining(config, settings, read.counts, weights, read.sha256)
+
+    if time_budget:
+        settings = replace(settings, tokens=_tokens_in(time_budget, checkpoint, begin, to_read))
+    training = begin()
 
     def report(now: Progress) -> None:
-        progress(f"loss {now.loss:.2f}, {now.tokens_per_second:,.0f} tokens/s", now.tokens, settings.tokens)
+        left = timedelta(seconds=round(max(0, settings.tokens - now.tokens) / now.tokens_per_second))
+        progress(f"loss {now.loss:.2f}, {now.tokens_per_second:,.0f} tokens/s, {left} left", now.tokens, settings.tokens)
 
-    training.train(to_read, report, lambda: training.save(checkpoint))
-    result = training.perplexities(held_out)
-    sizes = {"lines": len(lines), "held_out": len(held_out.lines), "vocabulary": len(corpus.counts)}
-    export(training.bilm, directory, module_card(paths, files, sizes, config, settings, result))
-    checkpoint.unlink()
-    return result
+    with _stop_signals() as stopped:  # also while the module is written, which takes seconds
+        if checkpoint.exists():
+            training.restore(checkpoint)
+        else:
+            training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
+        training.train(to_read, report, lambda: training.save(checkpoint), stopped)
+        done = Pretrained(
+            perplexities=training.perplexities(held_out),
+            config=config,
+            settings=settings,
+            held_out=len(held_out.lines),
+            vocabulary=len(read.counts),
+            corpus=[Path(name).name for name in corpus],
+            files=kept.files,
+            lines=len(kept.times),
+            excluded={str(messages.path): messages.sha256 for messages in exclude},
+            dropped=len(lines.times) - len(kept.times),
+            init=_name(init) if init else "",
+        )
+        export(training.bilm, directory, module_card(done, about))
+        checkpoint.unlink()
+    return done
 
 
-def module_card(
-    paths: Sequence[Path],
-    files: dict[str, str],
-    sizes: dict[str, int],
-    config: BiLMConfig,
-    settings: PretrainingSettings,
-    result: Perplexities,
-) -> str:
-    """The README.md of a module: what it is, what it read (name -> SHA-256), how well it predicts."""
-    files = "".join(f"- `{name}`, sha256 `{sha256}`\n" for name, sha256 in files.items())
-    values = "".join(f"- {name}: {value}\n" for name, value in {**asdict(config), **asdict(settings)}.items())
-    return f"""# An ELMo pretrained by spamcli {__version__}
+def _initial(init: Path | None, config: BiLMConfig) -> tuple[BiLMConfig, dict | None]:
+    """Sizes and weights to begin with; of a module, its own."""
+    if init is None:
+        return config, None
+    bilm = read_bilm(init)
+    if config not in (BiLMConfig(), bilm.config):
+        raise DataError("--init brings its own sizes; leave them out of --config")
+    return bilm.config, {name: variable.numpy() for name, variable in bilm.weights.items()}
 
-A SavedModel with the signatures of TF-Hub's ELMo, `default` and `tokens` (Peters et al. 2018). Load it with
-`tensorflow_hub.load(DIRECTORY)` or `tf.saved_model.load(DIRECTORY)`; strings go in.
 
-Perplexity on {sizes["held_out"]:,} held-out lines (exp of the mean natural-log loss, sentence ends included):
-{result.forward:.1f} forward, {result.backward:.1f} backward, over a vocabulary of {sizes["vocabulary"]:,} lower-cased
-words with digits as 0.
+def _name(init: Path) -> str:
+    return BUILTIN if init == resolve(BUILTIN) else init.resolve().name
 
-Text, {sizes["lines"]:,} distinct lines (a file named twice was read twice as often:
-{", ".join(path.name for path in paths)}):
-{files}
-Settings:
-{values}"""
+
+def _tokens_in(seconds: float, checkpoint: Path, begin: Callable[[], Pretraining], corpus: text.Corpus) -> int:
+    """How many tokens can be read in that time; of a run that goes on, as many as it began with."""
+    if checkpoint.exists():
+        return read_identity(checkpoint)["tokens"]
+    return max(1, int(min(begin().speed(corpus, seconds=min(20.0, seconds / 20)) * seconds, 1e12)))

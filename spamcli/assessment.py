@@ -1,0 +1,126 @@
+"""What `spamcli evaluate` does: chooses what is measured, measures it, and puts what was asked for beside it."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from spamcli import comparison, evaluation, explain, model_dir, modules
+from spamcli.elmo import ELMo
+from spamcli.messages import Messages, read_messages
+from spamcli.protocols import Plan, cross_validation, default_protocol, plan_of, split
+from spamcli.settings import BUILTIN, SEED, HeadSettings
+from spamcli.training import Progress, silent
+
+DATA = Path("data") / "spam.csv"
+EXPLAINED = 50  # wrong verdicts, at most
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of an assessment.
+
+    Attributes:
+        data: where the file is now that the model was trained on; test: another labelled file, read as `reading` says.
+        protocol, folds, repeats, seeds: any of the first, second and last measures the recipe, trained afresh.
+        messages: also p_spam of every message, and the errors explained; curve: also the learning curve.
+    """
+
+    data: Path | None = None
+    test: Path | None = None
+    reading: dict | None = None
+    protocol: str | None = None
+    folds: int | None = None
+    repeats: int = 1
+    seeds: int | None = None
+    seed: int = SEED
+    baseline: bool = False
+    against: Path | None = None
+    attack: bool = False
+    messages: bool = False
+    curve: bool = False
+
+
+def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options: Options, progress: Progress = silent) -> dict:
+    """All figures of a model, or of its recipe, as `evaluate --json` prints them.
+
+    Raises: what loading and reading raise.
+    """
+    cache = modules.cache_directory() / "pooled"
+    if options.protocol or options.folds or options.seeds:
+        return _assess_recipe(model, elmo, max_batch_tokens, cache, options, progress)
+    trained = model_dir.load(model, elmo, cache, max_batch_tokens)
+    config = trained.config
+    own = None
+    if not options.test or options.baseline or options.attack or options.curve:
+        own = config.read_split(options.data or Path(config.data["path"]))
+    if options.test:
+        measured = evaluation.evaluate_file(trained, read_messages(options.test, **options.reading), progress)
+    else:
+        measured = evaluation.evaluate(trained, own, progress)
+    result = measured.to_dict()
+    plan = plan_of(replace(own, test=measured.test)) if own else None
+    if options.against:
+        other = model_dir.load(options.against, None, cache, max_batch_tokens)
+        result["against"] = comparison.beside_model(measured, other, str(options.against), options.seed)
+    if options.baseline:
+        result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
+    if options.attack:
+        result["attacks"] = comparison.under_attack(trained, measured, plan, options.seed, progress)
+    if options.messages:
+        result |= {"messages": measured.messages(), "mistakes": _mistakes(measured, trained)}
+    if options.curve:
+        curve = comparison.learning_curve(trained.elmo, config.settings, plan, options.seed, progress)
+        result["learning_curve"] = curve
+    return result
+
+
+def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progress: Progress) -> dict:
+    """The figures of what trained the model, or of the defaults where there is none, trained afresh."""
+    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if (model / model_dir.CONFIG).exists() else None
+    config = saved and saved.config
+    messages = read_messages(
+        options.data or Path(config.data["path"] if config else DATA), **(config.reading if config else {})
+    )
+    recipe = evaluation.Recipe(
+        saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens),
+        config.settings if config else HeadSettings(),
+        options.seed,
+    )
+    protocol, about, plan = _plan(options, messages)
+    measured = evaluation.evaluate_recipe(recipe, plan, protocol, about, progress)
+    result = measured.to_dict()
+    if options.baseline:
+        result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
+    if saved and not options.folds and (config.protocol, config.data["sha256"]) == (protocol, messages.sha256):
+        result["saved"] = asdict(evaluation.evaluate(saved, split(messages, protocol, config.seed), progress).scores)
+    if options.messages:
+        result |= {"messages": measured.messages(), "mistakes": _mistakes(measured)}
+    if options.curve:
+        result["learning_curve"] = comparison.learning_curve(recipe.elmo, recipe.settings, plan, options.seed, progress)
+    return result
+
+
+def _plan(options: Options, messages: Messages) -> tuple[str, str, Plan]:
+    """Protocol, what else chose the messages, and the plan."""
+    data = f"data {messages.fingerprint} | seed {options.seed}"
+    if options.folds:
+        about = f"folds {options.folds} | repeats {options.repeats} | {data}"
+        return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed)
+    protocol, heads = options.protocol or default_protocol(messages), options.seeds or 1
+    return protocol, f"heads {heads} | {data}", plan_of(split(messages, protocol, options.seed), heads)
+
+
+def _mistakes(measured: evaluation.Evaluation, model: model_dir.TrainedModel | None = None) -> list[dict]:
+    """The messages with the wrong verdict, worst first; with a model, the worst with each word's share in it."""
+    p_spam, test = measured.p_spam.mean(axis=0), measured.test
+    labels = test["label"].to_numpy()
+    wrong = np.flatnonzero((p_spam >= measured.threshold) != labels)
+    wrong = wrong[np.argsort(-np.abs(p_spam - labels)[wrong], kind="stable")]
+    rows = []
+    for number, (place, message) in enumerate(zip(wrong, test.iloc[wrong][["row", "text", "label"]].to_dict("records"))):
+        words = None
+        if model and number < EXPLAINED:
+            words = explain.shades(explain.explain(model, message["text"], flip=False))
+        rows.append({**message, "p_spam": float(p_spam[place]), "words": words})
+    return rows

@@ -1,0 +1,78 @@
+"""What a model remembers of its training messages: enough to recognise them and to name the nearest, but not their text."""
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spamcli.errors import DataError
+from spamcli.protocols import normalise
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Of each training message, in order:
+
+    Attributes:
+        hashes: uint64 [n], the first 8 bytes of the SHA-256 of its letters and digits.
+        rows: int32 [n], its data row in the file; labels: int8 [n].
+        vectors: float16 [n, dim], its mixed layers, of length 1; 0 where it has no tokens.
+        texts: the messages themselves, only if the user asked for that.
+    """
+
+    hashes: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    vectors: np.ndarray
+    texts: Sequence[str] | None = None
+
+    @classmethod
+    def of(cls, texts: Sequence[str], rows, labels, mixed: np.ndarray, keep_texts: bool = False) -> "Memory":
+        """Remember messages, whose mixed layers are float32 [n, dim], NaN where there are no tokens."""
+        vectors = unit(mixed).astype(np.float16)
+        kept = list(texts) if keep_texts else None
+        return cls(hashes(texts), np.asarray(rows, np.int32), np.asarray(labels, np.int8), vectors, kept)
+
+    def knows(self, texts: Sequence[str]) -> np.ndarray:
+        """Which messages are among those trained on, but for case, punctuation and spaces: bool [texts]."""
+        return np.isin(hashes(texts), self.hashes)
+
+    def nearest(self, mixed: np.ndarray, k: int) -> list[tuple[int, float]]:
+        """Positions and cosines of the k training messages nearest to mixed layers, float32 [dim]."""
+        cosines = self.vectors.astype(np.float32) @ unit(mixed[None])[0]
+        order = np.argsort(-cosines, kind="stable")[:k]
+        return [(int(place), float(cosines[place])) for place in order]
+
+    def save(self, path: Path) -> None:
+        arrays = {name: getattr(self, name) for name in ("hashes", "rows", "labels", "vectors")}
+        if self.texts is not None:
+            arrays["texts"] = np.frombuffer(json.dumps(self.texts).encode(), np.uint8)
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Memory":
+        """Raises: DataError, if it is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
+                return cls(*(arrays[name] for name in ("hashes", "rows", "labels", "vectors")), texts)
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
+
+
+def hashes(texts: Sequence[str]) -> np.ndarray:
+    """uint64 [texts]; equal for messages that `protocols.distinct` would hold to be the same."""
+    keys = ((normalise(text) or text).encode("utf-8", "surrogatepass") for text in texts)
+    return np.array([int.from_bytes(hashlib.sha256(key).digest()[:8], "big") for key in keys], np.uint64)
+
+
+def unit(mixed: np.ndarray) -> np.ndarray:
+    """Rows of length 1: float32 [n, dim]; rows of NaN become 0."""
+    mixed = np.nan_to_num(mixed)
+    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)

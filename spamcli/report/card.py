@@ -1,0 +1,67 @@
+"""The card of a trained model, README.md in its directory: what it is, what it learned from, how well it does, its limits."""
+
+import shlex
+
+from spamcli.model_dir import ModelConfig
+from spamcli.report.lines import lines
+
+_LIMITS = {
+    "collection": """
+- Almost all ham of the SMS Spam Collection comes from one source, the NUS SMS Corpus, and no spam does, so part of any
+  score is telling sources apart. Expect ham of other origins to be blocked more often than here.
+- The collection is from 2003 to 2011. Messages as they are written today look different, ham as well as spam.
+- Four or five of the tutorial's test rows look mislabelled or undecidable.""",
+    "other": """
+- It knows what its training messages show. Those of other people, countries, years or languages may be judged worse.
+- Near copies of test messages in training make a score look better than it is; see `unseen only`.""",
+}
+_LICENCES = {
+    "collection": "The SMS Spam Collection: Almeida and Gómez Hidalgo hold its copyright; CC BY 4.0 at UCI; cite them.",
+    "other": "The training messages remain their authors'.",
+}
+
+
+def model_card(config: ModelConfig, evaluation: dict) -> str:
+    """Markdown; `evaluation` is what `train --json` prints."""
+    kind = "collection" if config.data["form"] in ("spam.csv", "uci") else "other"
+    figures = "\n".join(f"    {line}" for line in lines(evaluation))
+    return f"""# A spam classifier trained by spamcli {config.versions["spamcli"]}
+
+A frozen ELMo ({config.elmo["handle"]}, fingerprint {config.elmo["fingerprint"][:16]}), the means of its layers over the
+tokens, their scalar mix, Dense {config.head["hidden"]} and a sigmoid (recipe {config.recipe}). The verdict is spam from
+p_spam {config.threshold:g} on.
+
+## Data
+
+{config.split["train"]:,} messages trained it and {config.split["test"]:,} others test it: protocol {config.protocol},
+seed {config.seed}. They are from a file with the SHA-256 {config.data["sha256"]};
+split {config.split["sha256"][:16]}.
+
+## Figures on the test messages
+
+{figures}
+
+## Limits
+{_LIMITS[kind]}
+
+## Licences
+
+{_LICENCES[kind]} The weights of this classifier are whoever's trained it; spamcli is under Apache-2.0.
+
+## To make it again
+
+    {command(config)}
+"""
+
+
+def command(config: ModelConfig) -> str:
+    """What trains it again."""
+    settings = config.settings
+    words = ["spamcli", "train", "--data", config.data["path"], "--elmo", config.elmo["handle"]]
+    words += ["--protocol", config.protocol, "--seed", str(config.seed), "--batch-size", str(settings.batch_size)]
+    words += ["--epochs", str(settings.epochs)] if settings.epochs else []
+    words += ["--raw"] if config.data["raw"] else []
+    for option in ("text_column", "label_column"):
+        words += [f"--{option.replace('_', '-')}", config.data[option]] if config.data[option] else []
+    words += ["--spam-label", ",".join(config.data["spam_labels"])] if config.data["spam_labels"] else []
+    return shlex.join(words)

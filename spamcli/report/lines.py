@@ -1,0 +1,139 @@
+"""An evaluation as lines for a terminal. Never a bare number: errors of n, intervals, and the fingerprint."""
+
+from collections.abc import Iterator, Sequence
+
+DIFFERENCES = 20  # messages on which two models differ that are listed
+STRONGEST = 10  # words of a message that are listed
+
+
+def lines(data: dict) -> Iterator[str]:
+    """Lines of what `evaluate --json` prints."""
+    for name, value in _headline(data).items():
+        yield f"{name:<12} {value}"
+    yield from _known(data)
+    yield from _against(data)
+    yield from _baselines(data)
+    yield from _attacks(data)
+
+
+def _headline(data: dict) -> dict[str, str]:
+    unseen, runs, half = data["unseen"], data.get("runs"), data.get("at_half")
+    rows = {"accuracy": f"{data['accuracy']:.2%}  ({_errors(data)}; 95 % interval {_interval(data['accuracy_interval'])})"}
+    if runs:
+        rows["runs"] = f"{', '.join(str(run['errors']) for run in runs)} errors; the figures here are their means"
+    if "saved" in data:
+        rows["saved model"] = f"{data['saved']['accuracy']:.2%}  ({_errors(data['saved'])})"
+    if not unseen["n"]:
+        rows["unseen only"] = "every test message has a near copy in training"
+    elif unseen["n"] != data["n"]:
+        rows["unseen only"] = f"{unseen['accuracy']:.2%}  ({_errors(unseen)} without a near copy in training)"
+    if half:
+        rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
+    spam, ham = data["spam"], data["n"] - data["spam"]
+    rows["spam caught"] = f"{data['spam_caught']:.2%}  (of {spam:,} spam; {_interval(data['spam_caught_interval'])})"
+    rows["ham blocked"] = f"{data['ham_blocked']:.2%}  (of {ham:,} ham; {_interval(data['ham_blocked_interval'])})"
+    rows["MCC"] = f"{data['mcc']:.3f}"
+    if data["roc_auc"] is not None:
+        rows["MCC"] += f"  (ROC AUC {data['roc_auc']:.4f}, average precision {data['average_precision']:.4f})"
+    rows["p_spam"] = f"log loss {data['log_loss']:.4f}, Brier {data['brier']:.4f}"
+    if data["calibration_slope"] is not None:
+        rows["p_spam"] += f", calibration slope {data['calibration_slope']:.2f}, intercept {data['calibration_intercept']:+.2f}"
+    if "mixing" in data:
+        s = ", ".join(f"{weight:.3f}" for weight in data["mixing"]["s"])
+        rows["mixing"] = f"s {s} (char-CNN, LSTM 1, LSTM 2), gamma {data['mixing']['gamma']:.3f}"
+    if "epochs" in data:
+        how = "chosen on a validation part of the training messages" if data["epochs_chosen"] else "as asked"
+        rows["epochs"] = f"{data['epochs']}  ({how})"
+    rows["seconds"] = ", ".join(f"{phase} {value:.1f}" for phase, value in data["seconds"].items())
+    return rows | {"fingerprint": data["fingerprint"]}
+
+
+def _errors(data: dict) -> str:
+    decimals = 0 if data["errors"] == int(data["errors"]) else 1
+    return f"{data['errors']:,.{decimals}f} errors of {data['n']:,}"
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{bounds[0]:.2%} to {bounds[1]:.2%}"
+
+
+def _points(bounds: Sequence[float]) -> str:
+    """A 95 % interval of a difference, in percentage points."""
+    return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f} points"
+
+
+def _known(data: dict) -> Iterator[str]:
+    known = data.get("known")
+    if known and known["n"]:
+        yield f"{'with known':<12} {_errors(known['with_them'])}, the {known['n']:,} that the model was trained on included"
+
+
+def _against(data: dict) -> Iterator[str]:
+    other = data.get("against")
+    if not other:
+        return
+    yield ""
+    yield (
+        f"{other['model']}: {_errors(other)}; its error rate minus ours {_points(other['difference_interval'])}, "
+        f"McNemar p {other['mcnemar']:.3g}; they differ on {len(other['differ'])} messages"
+    )
+    if other["known"]:
+        yield f"It was trained on {other['known']:,} of these messages."
+    for message in other["differ"][:DIFFERENCES]:
+        kind = "spam" if message["label"] else "ham"
+        yield f"  {kind:<4}  ours {message['ours']:.3f}  theirs {message['theirs']:.3f}  {message['text']}"
+
+
+def _baselines(data: dict) -> Iterator[str]:
+    if not data.get("baselines"):
+        return
+    difference = "its error rate minus ours"
+    yield from ("", f"baseline      errors    MCC  caught  blocked   train  predict  {difference:<28}  McNemar p  settings")
+    yield f"{'ours':<12}  {data['errors']:6.4g}  {data['mcc']:.3f}  {data['spam_caught']:6.2%}  {data['ham_blocked']:7.2%}"
+    for row in data["baselines"]:
+        settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items() if value is not None)
+        best = " (the best of them)" if row["best"] else ""
+        yield (
+            f"{row['name']:<12}  {row['errors']:6}  {row['mcc']:.3f}  {row['spam_caught']:6.2%}  {row['ham_blocked']:7.2%}  "
+            f"{row['train_seconds']:5.1f}s  {row['predict_seconds']:6.2f}s  {_points(row['difference_interval']):<28}  "
+            f"{row['mcnemar']:9.3g}  {settings}{best}"
+        )
+
+
+def _attacks(data: dict) -> Iterator[str]:
+    if not data.get("attacks"):
+        return
+    yield from ("", "attack               share  ours: caught  blocked  baseline: caught  blocked  ours at its ham blocked")
+    for row in data["attacks"]:
+        ours, theirs = row["ours"], row["baseline"]
+        yield (
+            f"{row['tactic']:<20} {row['share']:5.0%}  {ours['spam_caught']:12.1%}  {ours['ham_blocked']:7.1%}  "
+            f"{theirs['spam_caught']:16.1%}  {theirs['ham_blocked']:7.1%}  {row['ours_at_their_ham_blocked']:23.1%}"
+        )
+
+
+def explanation_lines(data: dict) -> Iterator[str]:
+    """Lines of what `explain --json` prints."""
+    words = sorted(data["words"], key=lambda word: -abs(word["contribution"]))
+    odds = f"log-odds {data['log_odds']:+.2f}, without any word {data['prior_log_odds']:+.2f}"
+    yield f"{data['label']}, p_spam {data['p_spam']:.4f}: {odds}"
+    for word in words[:STRONGEST]:
+        yield f"  {word['contribution']:+7.2f}  {word['token']}"
+    if len(words) > STRONGEST:
+        yield f"  {sum(word['contribution'] for word in words[STRONGEST:]):+7.2f}  the other {len(words) - STRONGEST}"
+    together = f"{data['words_together']} words left out together; " if data["words_together"] > 1 else ""
+    yield (
+        f"What the log-odds lose without a word ({together}above 0 speaks for spam). Words act together: these add up to "
+        f"{data['sum_of_contributions']:+.2f}, and all of them make {data['log_odds'] - data['prior_log_odds']:+.2f}."
+    )
+    if data["flip"]:
+        without = " ".join(data["flip"]["tokens"])
+        other, found = "ham" if data["label"] == "spam" else "spam", "" if data["flip"]["smallest"] else " (the fewest found)"
+        yield f"flips        to {other}, p_spam {data['flip']['p_spam']:.4f}, without: {without}{found}"
+    elif data["words"]:
+        yield "flips        by no deletion that was found"
+    layers = zip(("char-CNN", "LSTM 1", "LSTM 2"), data["layers"])
+    shares = (f"{name} s {layer['s']:.3f} ({layer['contribution']:+.2f})" for name, layer in layers)
+    yield f"layers       {', '.join(shares)}"
+    for near in data["nearest"]:
+        yield f"near         {near['label']:<4} row {near['row']}, cosine {near['cosine']:.3f}  {near['text'] or ''}".rstrip()

@@ -1,0 +1,183 @@
+"""What `evaluate --json` prints, as one HTML page that needs nothing else: no script, no network, no other file."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from spamcli.errors import WriteError
+from spamcli.report import figures, points
+from spamcli.report.text import LEVELS, shaded, visible
+
+LISTED = 200  # messages whose text is shown, at most, ...
+ROOM = 600_000  # ... and the characters of HTML that they may take together
+HERE = Path(__file__).parent
+
+
+def render(data: dict, redact: bool = False) -> str:
+    """The page, complete; the same data and the same versions give the same characters.
+
+    Args:
+        data: what `evaluate --json` prints. A part that is not in it is not on the page.
+        redact: mask names, numbers and links in the text of messages.
+    """
+    differ = data["against"]["differ"] if "against" in data else []
+    mistakes, differing = listed(data["mistakes"], redact, LISTED), listed(differ, redact, LISTED // 4)
+    return _template().render(
+        data=data,
+        redact=redact,
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        sections=sections(data),
+        matrix=confusion(data),
+        columns=columns(data),
+        mistakes=mistakes,
+        differing=differing,
+        shown=len(mistakes) + len(differing),
+        levels=range(1, LEVELS + 1),
+        **drawn(data),
+    )
+
+
+def write(data: dict, path: Path, redact: bool = False) -> None:
+    """Write the page, all of it or nothing, also when interrupted.
+
+    Raises: WriteError, if it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise WriteError(f"{path}: is not a file; name one for the report")
+    page = render(data, redact).encode("utf-8")
+    partial = path.parent / f".{uuid.uuid4().hex}.html"
+    try:
+        try:
+            with open(partial, "xb") as file:
+                file.write(page)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{path}: the report cannot be written: {error.strerror}; name another place") from error
+
+
+def sections(data: dict) -> dict[str, str]:
+    """Id and heading of each part that this page has, in order."""
+    both = 0 < data["spam"] < data["n"]
+    every = {
+        "verdicts": ("Verdicts", True),
+        "ranking": ("Other thresholds", both),
+        "scores": ("Scores", True),
+        "calibration": ("Calibration", True),
+        "length": ("Message length", True),
+        "learning": ("Learning curve", data.get("learning_curve")),
+        "mixing": ("Mixing weights", data.get("mixing")),
+        "attacks": ("Attacks", data.get("attacks")),
+        "baselines": ("Baselines", data.get("baselines")),
+        "against": ("Against another model", data.get("against")),
+        "mistakes": ("Errors", True),
+        "making": ("How this was made", True),
+    }
+    return {name: heading for name, (heading, there) in every.items() if there}
+
+
+def drawn(data: dict) -> dict:
+    """The figures and the numbers beside them."""
+    labels, p_spam, lengths = (np.array([m[key] for m in data["messages"]]) for key in ("label", "p_spam", "length"))
+    threshold, unsure = data["threshold"], data.get("unsure")
+    band = (unsure["threshold_ham"], unsure["threshold_spam"]) if unsure else None
+    by_score = points.calibration_bins(labels, p_spam)
+    by_length = points.length_bins(lengths, (p_spam >= threshold) == labels)
+    values = {
+        "histogram": figures.scores(labels, p_spam, threshold, band),
+        "calibration": figures.calibration(by_score),
+        "by_score": by_score,
+        "accuracy_by_length": figures.accuracy_by_length(by_length),
+        "by_length": by_length,
+    }
+    if 0 < data["spam"] < data["n"]:
+        values["roc"] = figures.roc(labels, p_spam, data["ham_blocked"], data["spam_caught"])
+        values["precision_recall"] = figures.precision_recall(labels, p_spam, data["recall"], data["precision"])
+    if data.get("learning_curve"):
+        values["learning_curve"] = figures.learning_curve(data["learning_curve"])
+    if band:
+        inside = (p_spam >= band[0]) & (p_spam < band[1])
+        values["num_unsure"], values["sure_errors"] = int(inside.sum()), int(((p_spam >= band[1]) != labels)[~inside].sum())
+    return values
+
+
+def confusion(data: dict) -> list[list[float]]:
+    """Messages by label (ham, spam) and verdict (ham, spam); of several runs the mean, as the other figures are."""
+    spam, ham = data["spam"], data["n"] - data["spam"]
+    caught, blocked = spam * data["spam_caught"], ham * data["ham_blocked"]
+    return [[ham - blocked, blocked], [spam - caught, caught]]
+
+
+def columns(data: dict) -> dict[str, dict]:
+    """The same figures on other messages or at another threshold, by name."""
+    others = {
+        "no near copy in training": data["unseen"] if data["unseen"]["n"] else None,
+        "threshold 0.5": data.get("at_half"),
+        "known ones, too": data["known"]["with_them"] if "known" in data else None,
+        "saved model": data.get("saved"),
+    }
+    return {"all messages": data} | {name: scores for name, scores in others.items() if scores}
+
+
+def listed(messages: Sequence[dict], redact: bool, limit: int) -> list[dict]:
+    """The first of the messages, as many as there is room for, with their text as HTML under `html`."""
+    rows, room = [], ROOM * limit // LISTED
+    for message in messages[:limit]:
+        html = shaded(message["text"], message.get("words"), redact)
+        room -= len(html.encode("utf-8"))
+        if room < 0:
+            break
+        rows.append({**message, "html": html})
+    return rows
+
+
+def _template():
+    """Whatever the template puts out is made visible and escaped, unless it is Markup of ours."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
+    )
+    environment.filters |= FILTERS | {"apply": lambda value, name: FILTERS[name](value)}
+    return environment.get_template("page.html")
+
+
+def _percent(share: float | None, digits: int = 2) -> str:
+    return "–" if share is None or share != share else f"{100 * share:.{digits}f}\xa0%"
+
+
+def _interval(bounds: Sequence[float], digits: int = 2, to: str = " to ") -> str:
+    return f"{100 * bounds[0]:.{digits}f}{to}{_percent(bounds[1], digits)}"
+
+
+def _count(number: float) -> str:
+    """A mean over runs keeps one decimal."""
+    return f"{round(number, 1):,.1f}".removesuffix(".0")
+
+
+def _decimals(number: float | None, digits: int = 3) -> str:
+    return "–" if number is None else f"{number:.{digits}f}".replace("-", "−")
+
+
+FILTERS = {
+    "percent": _percent,
+    "interval": _interval,
+    "span": lambda bounds, digits=2: _interval(bounds, digits, "–"),
+    "count": _count,
+    "decimals": _decimals,
+    "short": lambda number: f"{number:.6g}",
+    "fine": lambda number: _decimals(number, 4),
+    "points": lambda share: f"{100 * share:+.2f}".replace("-", "−"),
+    "chance": lambda p: "below 0.001" if p < 0.001 else f"{p:.3f}",
+}

@@ -1,0 +1,61 @@
+"""What is remembered of training messages: enough to know them again, not enough to read them."""
+
+import numpy as np
+import pytest
+
+from spamcli.errors import DataError
+from spamcli.memory import Memory, hashes, unit
+
+TEXTS = ["Win a PRIZE now!", "see you at six", "", "!!!"]
+MIXED = np.array([[3, 4], [0, 2], [np.nan, np.nan], [-1, 0]], np.float32)
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory.of(TEXTS, [10, 11, 12, 13], [1, 0, 0, 0], MIXED)
+
+
+def test_knows_messages_but_for_case_punctuation_and_spaces(memory):
+    asked = ["win a prize, now", "Win a prize now 2", "See  you at six.", "", "!!!", "???", "\ud83d"]
+    assert memory.knows(asked).tolist() == [True, False, True, True, True, False, False]
+    assert not memory.knows([]).any()
+
+
+def test_hashes_are_those_of_the_letters_and_digits():
+    first, second, third = hashes(["Free 50p", "free50P!", "free 50"])
+    assert first == second != third
+    assert hashes(["x"]).dtype == np.uint64
+
+
+def test_vectors_have_length_1_but_for_those_without_tokens(memory):
+    np.testing.assert_allclose(memory.vectors, [[0.6, 0.8], [0, 1], [0, 0], [-1, 0]], atol=1e-3)
+    np.testing.assert_array_equal(unit(MIXED)[2], [0, 0])
+
+
+def test_nearest_by_hand(memory):
+    (first, cosine), (second, other) = memory.nearest(np.array([0, 5], np.float32), 2)
+    assert (first, second) == (1, 0)
+    assert (cosine, other) == (pytest.approx(1, abs=1e-3), pytest.approx(0.8, abs=1e-3))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_saved_and_loaded(tmp_path, keep):
+    memory = Memory.of(TEXTS, [10, 11, 12, 13], [1, 0, 0, 0], MIXED, keep_texts=keep)
+    memory.save(tmp_path / "memory.npz")
+    loaded = Memory.load(tmp_path / "memory.npz")
+    for name in ("hashes", "rows", "labels", "vectors"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(memory, name))
+    assert loaded.texts == (TEXTS if keep else None)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04"])
+def test_damaged_memory_is_a_data_error(tmp_path, content):
+    (tmp_path / "memory.npz").write_bytes(content)
+    with pytest.raises(DataError, match="memory.npz: damaged"):
+        Memory.load(tmp_path / "memory.npz")
+
+
+def test_pickles_are_not_read(tmp_path):
+    np.savez(tmp_path / "memory.npz", hashes=np.array([{}], object))
+    with pytest.raises(DataError, match="damaged"):
+        Memory.load(tmp_path / "memory.npz")
