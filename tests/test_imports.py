@@ -7,8 +7,8 @@ import spamcli
 
 PACKAGE = Path(spamcli.__file__).parent
 ORDER = (
-    "errors settings collection messages sources protocols metrics memory characters modules bilm elmo classifier model_dir "
-    "training evaluation attacks baselines comparison prediction explain assessment report cli __main__"
+    "errors files settings collection messages sources protocols metrics memory characters modules bilm elmo classifier "
+    "model_dir training evaluation attacks baselines comparison prediction explain assessment report cli __main__"
 ).split()
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from spamcli.bilm import layers
 from spamcli.bilm.card import Perplexities
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.errors import DataError, WriteError
+from spamcli.files import finish, unfinished
 from spamcli.settings import PretrainingSettings
 
 
@@ -205,17 +205,11 @@ class Pretraining(tf.Module):
         arrays = {name: variable.numpy() for name, variable in arrays.items()}
         arrays["place"] = np.array([self.tokens_read, self.steps, self.epoch, self.batch_of_epoch])
         arrays["identity"] = np.array(self.identity)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(partial, "wb") as file:
-                    np.savez(file, **arrays)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with unfinished(path.parent, ".npz") as partial:
+                np.savez(partial, **arrays)
+                finish(partial, path)
         except OSError as error:
             raise WriteError(
                 f"{path}: cannot be written ({error.strerror}); free some space, or name another directory"

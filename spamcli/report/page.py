@@ -1,7 +1,5 @@
 """What `evaluate --json` prints, as one HTML page that needs nothing else: no script, no network, no other file."""
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from spamcli.errors import WriteError
+from spamcli.files import finish, unfinished
 from spamcli.report import figures, points
 from spamcli.report.text import LEVELS, shaded, visible
 
@@ -50,16 +49,10 @@ def write(data: dict, path: Path, redact: bool = False) -> None:
     if path.exists() and not path.is_file():
         raise WriteError(f"{path}: is not a file; name one for the report")
     page = render(data, redact).encode("utf-8")
-    partial = path.parent / f".{uuid.uuid4().hex}.html"
     try:
-        try:
-            with open(partial, "xb") as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with unfinished(path.parent, ".html") as partial:
+            partial.write_bytes(page)
+            finish(partial, path)
     except OSError as error:
         raise WriteError(f"{path}: the report cannot be written: {error.strerror}; name another place") from error
 
