@@ -24,6 +24,7 @@ class Scores:
         spam_caught: share of spam with the verdict spam (recall); ham_blocked: share of ham with the verdict spam.
             Their intervals are exact (Clopper and Pearson), counted in groups of near copies where groups are known:
             a group of spam is caught if all of it is, a group of ham blocked if any of it is.
+        spam_groups, ham_groups: how many are caught, or blocked, and how many there are; without groups, of messages.
         log_loss: in nats; brier: mean squared error of p_spam.
         calibration_slope, calibration_intercept: of the logistic regression of the label on the log-odds of p_spam; 1
             and 0 are perfect, a slope below 1 means too sure of itself.
@@ -46,8 +47,10 @@ class Scores:
     calibration_intercept: float | None
     spam_caught: float
     spam_caught_interval: tuple[float, float]
+    spam_groups: tuple[float, float]
     ham_blocked: float
     ham_blocked_interval: tuple[float, float]
+    ham_groups: tuple[float, float]
     threshold: float
 
 
@@ -66,6 +69,7 @@ def score(labels: Sequence[int], p_spam: Sequence[float], threshold: float, grou
     groups = np.arange(n) if groups is None else np.asarray(groups)
     missed, blocked = groups[spam & (verdicts == 0)], groups[ham & (verdicts == 1)]
     num_spam, num_ham = len(np.unique(groups[spam])), len(np.unique(groups[ham]))
+    spam_groups, ham_groups = (num_spam - len(np.unique(missed)), num_spam), (len(np.unique(blocked)), num_ham)
     slope, intercept = calibration(labels, p_spam) if both else (None, None)
     return Scores(
         n=n,
@@ -84,9 +88,11 @@ def score(labels: Sequence[int], p_spam: Sequence[float], threshold: float, grou
         calibration_slope=slope,
         calibration_intercept=intercept,
         spam_caught=float(recall),
-        spam_caught_interval=clopper_pearson(num_spam - len(np.unique(missed)), num_spam),
+        spam_caught_interval=clopper_pearson(*spam_groups),
+        spam_groups=spam_groups,
         ham_blocked=float(verdicts[ham].mean()) if ham.any() else 0.0,
-        ham_blocked_interval=clopper_pearson(len(np.unique(blocked)), num_ham),
+        ham_blocked_interval=clopper_pearson(*ham_groups),
+        ham_groups=ham_groups,
         threshold=threshold,
     )
 

@@ -41,7 +41,11 @@ def times(folder: Path) -> None:
     cached = [spamcli("train", cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
     show("`spamcli train`, features cached", median(cached), "15 s")
     evaluated = [spamcli("evaluate", cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
-    show("`spamcli evaluate`, features cached", median(evaluated), "")
+    show("`spamcli evaluate`, features cached", median(evaluated), "8 s")
+    folds = [spamcli("evaluate", "--folds", 5, cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
+    show("`spamcli evaluate --protocol grouped --folds 5`, features cached", median(folds), "60 s")
+    beside = [spamcli("evaluate", "--baseline", cache=folder / "cold0", folder=folder)[0] for _ in range(3)]
+    show("`spamcli evaluate --baseline`, tutorial", median(beside), "60 s")
     predicted = [spamcli("predict", "Call now", cache=folder / "cold0", folder=folder)[0] for _ in range(5)]
     show('`spamcli predict "text"`', median(predicted), "")
     helped = [spamcli("--help", cache=folder / "cold0", folder=folder)[0] for _ in range(11)]
@@ -68,6 +72,43 @@ def accuracies(folder: Path) -> None:
         )
         show(f"{what}, mean of 5 seeds", mean, must)
         print(f"<!-- {results[0]['fingerprint']} -->")
+
+
+def elmo(*arguments) -> dict:
+    """A measurement of bench_elmo.py, in a process of its own."""
+    command = [sys.executable, ROOT / "tests" / "bench_elmo.py", *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def pretraining() -> None:
+    found = elmo("pretraining")
+    what = f"pretraining, 512 cells, 256 projection, {found['vocabulary']:,} words of softmax, invented text"
+    show(what, f"{found['tokens/s']:,.0f} tokens/s", "4,500 tokens/s")
+    show("its share of the bfloat16 matrix-product limit", f"{found['share']:.0%} of {found['limit'] / 1e9:,.0f} GFLOP/s", "")
+    show("its peak memory, TensorFlow's and the text's included", f"{found['GB']:.1f} GB", "")
+
+
+def encoding() -> None:
+    found = elmo("encoding")
+    share = f"float32 limit {found['limit'] / 1e9:,.0f} GFLOP/s"
+    show(f"the whole collection through the built-in ELMo, warm; {share}", median(found["seconds"]), "10 s")
+
+
+def imported(folder: Path) -> None:
+    """Random weights of ELMo's original size: our module, the TF1-format graph with the same batches, simple-elmo 0.9.2."""
+    found = elmo("imported", folder)
+    seconds = found["seconds"]
+
+    def ratio(theirs: str, ours: str) -> str:
+        ratios = [a / b for a, b in zip(seconds[theirs], seconds[ours])]
+        pairs = ", ".join(f"{a:.0f} s / {b:.0f} s" for a, b in zip(seconds[theirs], seconds[ours]))
+        return f"{statistics.median(ratios):.1f}x ({pairs})"
+
+    show("ELMo's size, imported, 600 messages: simple-elmo 0.9.2 / ours", ratio("simple-elmo", "float32"), "4x")
+    show("largest difference of the pooled layers", f"{found['difference']:.0e}", "1e-4")
+    show("the same: TF1-format graph / ours in float32", ratio("tf1", "float32"), "1.2x")
+    show("the same: TF1-format graph / ours in bfloat16", ratio("tf1", "bfloat16"), "1.8x")
+    show("bfloat16's error, relative root mean square", f"{found['bfloat16 error']:.1e}", "")
 
 
 def original_size(folder: Path) -> None:
@@ -140,6 +181,9 @@ def main() -> None:
         times(Path(folder))
         accuracies(Path(folder))
         original_size(Path(folder))
+        pretraining()
+        encoding()
+        imported(Path(folder))
 
 
 if __name__ == "__main__":

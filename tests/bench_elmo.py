@@ -58,7 +58,7 @@ def product_limit(dtype: str, size: int = 4096) -> float:
 
 
 def pretraining() -> dict:
-    """Tokens a second at the built-in ELMo's size, of invented text: 30,000 lines of words as frequent as words are."""
+    """Tokens a second at the built-in ELMo's size, of invented text: 45,000 lines, some words frequent and most rare."""
     from spamcli.bilm.corpus import build, hold_out
     from spamcli.bilm.model import BiLMConfig
     from spamcli.bilm.reading import read_text
@@ -68,9 +68,9 @@ def pretraining() -> dict:
     random, config, settings = np.random.default_rng(0), BiLMConfig(), PretrainingSettings()
     letters, lengths = np.array(list("etaoinshrdlucmfwypvbgkqjxz")), random.integers(2, 12, 60_000)
     words = ["".join(random.choice(letters, length)) for length in lengths]
-    ranks = (random.pareto(0.9, 600_000) * 20).astype(int) % len(words)
+    ranks = (random.pareto(0.5, 900_000) * 20).astype(int) % len(words)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        ends = np.cumsum(random.integers(4, 36, 30_000))
+        ends = np.cumsum(random.integers(4, 36, 45_000))
         file.writelines(" ".join(words[k] for k in part) + "\n" for part in np.split(ranks, ends[ends < len(ranks)]))
         file.flush()
         text = read_text([file.name])

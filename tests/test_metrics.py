@@ -51,8 +51,10 @@ def test_every_figure_of_a_2x2_table():
         "brier": pytest.approx((0.01 + 0.04 + 0.09 + 0.49 + 0.36 + 0.25 + 0.16 + 0.04 + 0.01) / 10),
         "spam_caught": pytest.approx(3 / 4),
         "spam_caught_interval": pytest.approx(exact_by_formula(3, 4)),
+        "spam_groups": (3, 4),
         "ham_blocked": pytest.approx(2 / 6),
         "ham_blocked_interval": pytest.approx(exact_by_formula(2, 6)),
+        "ham_groups": (2, 6),
         "threshold": 0.5,
     }
 
@@ -256,6 +258,7 @@ def test_intervals_count_groups_of_near_copies():
     labels, p_spam, groups = [1, 1, 1, 0, 0, 0], [0.9, 0.1, 0.9, 0.9, 0.1, 0.1], [0, 0, 1, 2, 2, 3]
     scores = score(labels, p_spam, 0.5, groups)
     assert scores.spam_caught == pytest.approx(2 / 3) and scores.ham_blocked == pytest.approx(1 / 3)
+    assert (scores.spam_groups, scores.ham_groups) == ((1, 2), (1, 2))
     assert scores.spam_caught_interval == pytest.approx(exact_by_formula(1, 2))
     assert scores.ham_blocked_interval == pytest.approx(exact_by_formula(1, 2))
 

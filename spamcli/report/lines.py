@@ -29,9 +29,9 @@ def _headline(data: dict) -> dict[str, str]:
         rows["unseen only"] = f"{unseen['accuracy']:.2%}  ({_errors(unseen)} without a near copy in training)"
     if half:
         rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
-    spam, ham = data["spam"], data["n"] - data["spam"]
-    rows["spam caught"] = f"{data['spam_caught']:.2%}  (of {spam:,} spam; {_interval(data['spam_caught_interval'])})"
-    rows["ham blocked"] = f"{data['ham_blocked']:.2%}  (of {ham:,} ham; {_interval(data['ham_blocked_interval'])})"
+    rows["spam caught"] = _share(data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"])
+    ham = data["n"] - data["spam"]
+    rows["ham blocked"] = _share(data["ham_blocked"], ham, "ham", data["ham_groups"], data["ham_blocked_interval"])
     rows["MCC"] = f"{data['mcc']:.3f}"
     if data["roc_auc"] is not None:
         rows["MCC"] += f"  (ROC AUC {data['roc_auc']:.4f}, average precision {data['average_precision']:.4f})"
@@ -51,6 +51,12 @@ def _headline(data: dict) -> dict[str, str]:
 def _errors(data: dict) -> str:
     decimals = 0 if data["errors"] == int(data["errors"]) else 1
     return f"{data['errors']:,.{decimals}f} errors of {data['n']:,}"
+
+
+def _share(share: float, n: int, kind: str, groups: Sequence[float], bounds: Sequence[float]) -> str:
+    """Of messages; with its interval, which is of groups where near copies are counted together."""
+    counted = "" if groups[1] == n else f"of groups of near copies {groups[0]:g} of {groups[1]:,.0f}, "
+    return f"{share:.2%}  (of {n:,} {kind}; {counted}{_interval(bounds)})"
 
 
 def _interval(bounds: Sequence[float]) -> str:
