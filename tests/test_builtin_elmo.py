@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from elmo_trials import misspelt_ranks, sense_accuracy, senses, word_vectors
 
+from spamcli.bilm.export import ELMoModule, read_bilm
 from spamcli.elmo import ELMo
 
 pytestmark = pytest.mark.slow
@@ -19,6 +21,13 @@ def test_there_are_eight_sentences_for_each_sense_of_six_words():
         names = [sense for sense, _ in labelled]
         assert min(names.count(name) for name in set(names)) >= 8 and len(set(names)) == 2, word
     assert list(senses()) == ["bank", "bat", "light", "match", "spring", "bass"]
+
+
+def test_its_weights_can_go_on_learning(elmo):
+    """What --init builtin reads is what the module computes with."""
+    texts = tf.constant(["see you at six", "WIN £1000 now"])
+    module = tf.saved_model.load(str(elmo.directory))
+    np.testing.assert_allclose(ELMoModule(read_bilm(elmo.directory))(texts), module(texts), atol=1e-6)
 
 
 def test_layer_0_is_blind_to_the_context(elmo):
