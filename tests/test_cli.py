@@ -221,6 +221,21 @@ def test_explain_names_words_layers_and_neighbours(cli, model):
     assert [near["text"] is not None for near in explanation["nearest"]] == [True] * 3  # the file is where it was
 
 
+def test_colours_are_for_terminals_and_no_color_is_honoured(model):
+    """What rich writes where colour is forced, and where NO_COLOR forbids it; through a pipe there is none."""
+    command = [sys.executable, "-m", "spamcli", "explain", "win a prize now", "--model", str(model)]
+
+    def first_line(**environment) -> str:
+        clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        done = subprocess.run(command, env={**clean, **environment}, capture_output=True, text=True, encoding="utf-8")
+        return done.stdout.splitlines()[0]
+
+    assert first_line() == "win a prize now"
+    assert "\x1b[" in first_line(FORCE_COLOR="1")
+    no_colour = first_line(FORCE_COLOR="1", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", no_colour)
+
+
 def test_predict_can_explain(cli, model):
     verdict = json.loads(cli("predict", "--json", "--explain", "--model", model, "win a prize").stdout)
     assert verdict["explanation"]["p_spam"] == pytest.approx(verdict["p_spam"], abs=1e-6)
