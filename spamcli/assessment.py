@@ -96,7 +96,7 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
         result["saved"] = asdict(evaluation.evaluate(saved, split(messages, protocol, config.seed), progress).scores)
     if options.messages:
         result |= {"messages": measured.messages(), "mistakes": _mistakes(measured)}
-    if options.curve:
+    if options.curve and not options.folds:
         result["learning_curve"] = comparison.learning_curve(recipe.elmo, recipe.settings, plan, options.seed, progress)
     return result
 

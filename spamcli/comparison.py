@@ -13,7 +13,7 @@ from spamcli.elmo import ELMo
 from spamcli.evaluation import Evaluation
 from spamcli.metrics import cluster_bootstrap, mcnemar, score
 from spamcli.model_dir import TrainedModel
-from spamcli.protocols import Plan, near_copy_groups
+from spamcli.protocols import MIN_GROUPS, Plan, near_copy_groups
 from spamcli.settings import HeadSettings
 from spamcli.training import Progress, silent
 
@@ -88,7 +88,8 @@ def under_attack(model: TrainedModel, evaluation: Evaluation, plan: Plan, seed: 
     ((learn, _),) = plan.runs[0]
     baseline = _fit(ATTACKED, plan, learn, seed)
     words = sorted({word for text, label in zip(texts, labels) if label == 0 for word in text.split()})
-    jobs = [("none", 0.0), *((tactic, share) for tactic in attacks.TACTICS for share in attacks.SHARES)]
+    tactics = [tactic for tactic in attacks.TACTICS if words or tactic != "padding"]
+    jobs = [("none", 0.0), *((tactic, share) for tactic in tactics for share in attacks.SHARES)]
     rows = []
     for number, (tactic, share) in enumerate(jobs):
         progress(f"attack: {tactic}", number, len(jobs))
@@ -122,7 +123,7 @@ def _caught_and_blocked(scores: np.ndarray, labels: np.ndarray, threshold: float
 
 def _fit(name: str, plan: Plan, learn: np.ndarray, seed: int) -> Baseline:
     part = plan.frame.iloc[learn]
-    return fit_baseline(name, part["text"].tolist(), part["label"].to_numpy(), plan.groups[learn], seed)
+    return fit_baseline(name, part["text"].tolist(), part["label"].to_numpy(), plan.groups_of(learn), seed)
 
 
 def learning_curve(elmo: ELMo, settings: HeadSettings, plan: Plan, seed: int, progress: Progress = silent) -> list[dict]:
@@ -130,12 +131,15 @@ def learning_curve(elmo: ELMo, settings: HeadSettings, plan: Plan, seed: int, pr
     ((learn, test),) = plan.runs[0]
     labels = plan.frame["label"].to_numpy()
     pooled = elmo.pooled_layers(plan.frame["text"].tolist())
-    order = np.random.default_rng(seed).permutation(np.unique(plan.groups[learn]))
+    groups = plan.groups_of(learn)
+    order = np.random.default_rng(seed).permutation(np.unique(groups))
     rows = []
     for number, share in enumerate(LEARNING_CURVE):
         progress("learning curve", number, len(LEARNING_CURVE))
-        part = learn[np.isin(plan.groups[learn], order[: round(share * len(order))])]
-        head = training.learn(pooled[part], labels[part], plan.groups[part], settings, seed)
+        part = learn[np.isin(groups, order[: round(share * len(order))])]
+        if any(len(np.unique(plan.groups[part][labels[part] == label])) < MIN_GROUPS for label in (0, 1)):
+            continue  # too few to choose the number of epochs on
+        head = training.learn(pooled[part], labels[part], plan.groups_of(part), settings, seed)
         figures = score(labels[test], p_spam(head, pooled[test], float(labels[part].mean())), 0.5)
         rows.append({"n": len(part), **{name: getattr(figures, name) for name in ("errors", "accuracy", "accuracy_interval")}})
     return rows

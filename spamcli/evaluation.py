@@ -159,7 +159,7 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
         for number, (run, learn, test) in enumerate(jobs):
             progress("training afresh", number, len(jobs))
             seed = recipe.seed + run
-            head = training.learn(pooled[learn], labels[learn], plan.groups[learn], recipe.settings, seed)
+            head = training.learn(pooled[learn], labels[learn], plan.groups_of(learn), recipe.settings, seed)
             p_spam[run, test] = classifier.p_spam(head, pooled[test], prior=float(labels[learn].mean()))
     tested = plan.tested
     groups = plan.groups[tested] if protocol == "grouped" else None

@@ -54,6 +54,10 @@ class Plan:
     groups: np.ndarray
     runs: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]]
 
+    def groups_of(self, learn: np.ndarray) -> np.ndarray:
+        """Groups of near copies among the messages that are learned from, which no other message chains: int [learn]."""
+        return near_copy_groups(self.frame["text"].iloc[learn].tolist())
+
     @property
     def tested(self) -> np.ndarray:
         """Positions of the messages that are tested, in order."""
@@ -109,6 +113,11 @@ def cross_validation(messages: Messages, num_folds: int, repeats: int, seed: int
     frame = distinct(messages.frame).assign(unseen=True)
     groups, labels = near_copy_groups(frame["text"]), frame["label"].to_numpy()
     _check_groups(labels, groups, messages)
+    most = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    if num_folds > most:
+        raise DataError(
+            f"{messages.path}: {num_folds} folds need as many groups of ham and of spam; it has {most}; ask for fewer"
+        )
     return Plan(frame, groups, [list(folds(labels, groups, num_folds, seed + repeat)) for repeat in range(repeats)])
 
 

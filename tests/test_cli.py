@@ -158,6 +158,16 @@ def test_evaluate_the_recipe_in_folds(cli, model):
     assert figures["errors"] == sum(run["errors"] for run in figures["runs"]) / 2
 
 
+def test_more_folds_than_groups_are_refused(cli, model):
+    result = cli("evaluate", "--folds", 1000, "--model", model)
+    assert result.exit_code == 65 and "ask for fewer" in one_line(result)
+
+
+def test_a_page_of_folds(cli, model, tmp_path):
+    result = cli("evaluate", "--folds", 2, "--model", model, "--report", tmp_path / "page.html")
+    assert result.exit_code == 0 and (tmp_path / "page.html").is_file(), result.stderr
+
+
 def test_evaluate_several_heads_beside_the_saved_one(cli, model):
     result = cli("evaluate", "--seeds", 3, "--protocol", "grouped", "--model", model)
     assert result.exit_code == 0, result.stderr
@@ -206,6 +216,7 @@ def test_the_page_holds_the_figures(cli, model, tmp_path):
         ["--protocol", "grouped", "--against", "x"],
         ["--text-column", "body"],
         ["--redact"],
+        ["--repeats", 2],
     ],
 )
 def test_options_of_evaluate_that_do_not_go_together(cli, arguments):

@@ -90,6 +90,25 @@ def test_heads_of_one_split_are_tested_on_its_test_part(elmo, collection):
     np.testing.assert_allclose(result.p_spam[0], first.p_spam(split.test["text"].tolist()), atol=1e-5)
 
 
+def test_a_tested_message_joins_no_groups_of_training():
+    """Two messages that only a third one chains are one group in all, but two where the third is tested."""
+    words = ["please call me about the holiday in spain", "the holiday in spain was lovely we say"]
+    frame = pd.DataFrame({"text": [*words, " ".join(words)], "label": 0})
+    plan = protocols.Plan(frame, np.array([0, 0, 0]), [[(np.array([0, 1]), np.array([2]))]])
+    assert len(set(plan.groups_of(np.array([0, 1])))) == 2
+
+
+@pytest.mark.slow
+def test_heads_with_chosen_epochs_are_those_of_train(elmo, collection):
+    split = protocols.split(collection, "grouped", 1)
+    result = evaluation.evaluate_recipe(
+        evaluation.Recipe(elmo, HeadSettings(), 1), protocols.plan_of(split, 2), "grouped", "heads 2"
+    )
+    for run, seed in enumerate((1, 2)):
+        model = training.train(collection, split, elmo, HeadSettings(), seed=seed)[0]
+        np.testing.assert_allclose(result.p_spam[run], model.p_spam(split.test["text"].tolist()), atol=1e-5)
+
+
 def test_other_thresholds_are_named_apart(trained):
     model, split = trained
     moved = replace(model, config=replace(model.config, threshold=0.9))
@@ -104,7 +123,7 @@ def test_baselines_learn_from_and_are_tested_on_the_same(plan, measured):
     texts, labels = plan.frame["text"].to_numpy(), plan.frame["label"].to_numpy()
     wrong = 0
     for learn, test in plan.runs[0]:
-        baseline = fit_baseline("chars", texts[learn].tolist(), labels[learn], plan.groups[learn], 1)
+        baseline = fit_baseline("chars", texts[learn].tolist(), labels[learn], plan.groups_of(learn), 1)
         wrong += int(((baseline.scores(texts[test].tolist()) > 0) != labels[test]).sum())
     chars = rows[list(BASELINES).index("chars")]
     assert chars["errors"] == wrong and chars["train_seconds"] > 0

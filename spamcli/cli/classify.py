@@ -153,6 +153,8 @@ def evaluate(
         raise click.UsageError("--test, --against and --attack measure a saved model; leave out --protocol, --folds, --seeds.")
     if folds and (seeds or protocol not in (None, "grouped")):
         raise click.UsageError("--folds goes with --protocol grouped, and without --seeds.")
+    if repeats > 1 and not folds:
+        raise click.UsageError("--repeats goes with --folds.")
     if (text_column or label_column or spam_label) and not test:
         raise click.UsageError("--text-column, --label-column and --spam-label are for --test.")
     if redact and not report:
