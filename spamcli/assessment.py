@@ -12,7 +12,7 @@ from spamcli.protocols import Plan, cross_validation, default_protocol, plan_of,
 from spamcli.settings import BUILTIN, SEED, HeadSettings
 from spamcli.training import Progress, silent
 
-DATA = Path("data") / "spam.csv"
+DATA, MODEL = Path("data") / "spam.csv", Path("model")
 EXPLAINED = 50  # wrong verdicts, at most
 
 
@@ -77,7 +77,8 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
 
 def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progress: Progress) -> dict:
     """The figures of what trained the model, or of the defaults where there is none, trained afresh."""
-    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if (model / model_dir.CONFIG).exists() else None
+    there = model.exists() or model != MODEL  # a place that was named has to hold a model
+    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if there else None
     config = saved and saved.config
     messages = read_messages(
         options.data or Path(config.data["path"] if config else DATA), **(config.reading if config else {})
@@ -87,7 +88,7 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
         config.settings if config else HeadSettings(),
         options.seed,
     )
-    protocol, about, plan = _plan(options, messages)
+    protocol, about, plan = _plan(options, messages, config.protocol if config else default_protocol(messages))
     measured = evaluation.evaluate_recipe(recipe, plan, protocol, about, progress)
     result = measured.to_dict()
     if options.baseline:
@@ -101,13 +102,13 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
     return result
 
 
-def _plan(options: Options, messages: Messages) -> tuple[str, str, Plan]:
-    """Protocol, what else chose the messages, and the plan."""
+def _plan(options: Options, messages: Messages, usual: str) -> tuple[str, str, Plan]:
+    """Protocol (the `usual` one, unless another is asked for), what else chose the messages, and the plan."""
     data = f"data {messages.fingerprint} | seed {options.seed}"
     if options.folds:
         about = f"folds {options.folds} | repeats {options.repeats} | {data}"
         return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed)
-    protocol, heads = options.protocol or default_protocol(messages), options.seeds or 1
+    protocol, heads = options.protocol or usual, options.seeds or 1
     return protocol, f"heads {heads} | {data}", plan_of(split(messages, protocol, options.seed), heads)
 
 

@@ -103,7 +103,7 @@ def evaluate_file(model: TrainedModel, messages: Messages, progress: Progress = 
     if known.all():
         raise DataError(f"{messages.path}: the model was trained on all of these messages; name others")
     config = model.config
-    fingerprint = f"{config.fingerprint} | test {messages.sha256[:8]}"
+    fingerprint = f"{config.fingerprint} | test {messages.fingerprint}"
     every = _measured(model, "file", fingerprint, frame, None, {}, progress)
     details = {**every.details, "file": {"path": str(messages.path), "sha256": messages.sha256}}
     details["known"] = {"n": int(known.sum()), "with_them": asdict(every.scores)}

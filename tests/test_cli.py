@@ -158,6 +158,11 @@ def test_evaluate_the_recipe_in_folds(cli, model):
     assert figures["errors"] == sum(run["errors"] for run in figures["runs"]) / 2
 
 
+def test_a_model_that_was_named_has_to_be_there(cli):
+    result = cli("evaluate", "--seeds", 2, "--data", TINY_MESSAGES, "--model", "mistyped")
+    assert result.exit_code == 66 and "mistyped: no model there" in one_line(result)
+
+
 def test_more_folds_than_groups_are_refused(cli, model):
     result = cli("evaluate", "--folds", 1000, "--model", model)
     assert result.exit_code == 65 and "ask for fewer" in one_line(result)
