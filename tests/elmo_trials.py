@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,7 +20,7 @@ from spamcli import classifier, evaluation, training
 from spamcli.elmo import ELMo
 from spamcli.messages import read_messages
 from spamcli.metrics import score
-from spamcli.protocols import distinct, split
+from spamcli.protocols import cross_validation, split
 from spamcli.settings import HeadSettings
 
 ROOT = Path(__file__).parents[1]
@@ -99,10 +100,10 @@ def trial(module: str, corpora: Path) -> dict[str, str]:
     start = time.perf_counter()
     elmo.pooled_layers(collection.frame["text"].tolist())
     seconds = time.perf_counter() - start
-    train = distinct(split(collection, "tutorial", 1).train)
-    texts, labels = train["text"].tolist(), train["label"].to_numpy()
-    pooled = elmo.pooled_layers(texts)
-    p_spam = evaluation.cross_validate(texts, pooled, labels, HeadSettings(epochs=EPOCHS))
+    plan = cross_validation(replace(collection, frame=split(collection, "tutorial", 1).train), num_folds=5, repeats=3, seed=1)
+    labels, pooled = plan.frame["label"].to_numpy(), elmo.pooled_layers(plan.frame["text"].tolist())
+    recipe = evaluation.Recipe(elmo, HeadSettings(epochs=EPOCHS))
+    p_spam = evaluation.evaluate_recipe(recipe, plan, "grouped", "training rows").p_spam
     scores = [score(labels, p, 0.5) for p in p_spam]
     heads = [training.fit(pooled, labels, HeadSettings(epochs=EPOCHS), seed) for seed in (1, 2, 3)]
     flagged = {
