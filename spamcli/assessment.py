@@ -7,8 +7,9 @@ import numpy as np
 
 from spamcli import comparison, evaluation, explain, model_dir, modules
 from spamcli.elmo import ELMo
+from spamcli.errors import SpamcliError
 from spamcli.messages import Messages, read_messages
-from spamcli.protocols import Plan, cross_validation, default_protocol, plan_of, split
+from spamcli.protocols import Plan, Split, cross_validation, default_protocol, plan_of, split
 from spamcli.settings import BUILTIN, SEED, HeadSettings
 from spamcli.training import Progress, silent
 
@@ -51,28 +52,40 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
         return _assess_recipe(model, elmo, max_batch_tokens, cache, options, progress)
     trained = model_dir.load(model, elmo, cache, max_batch_tokens)
     config = trained.config
-    own = None
-    if not options.test or options.baseline or options.attack or options.curve:
-        own = config.read_split(options.data or Path(config.data["path"]))
+    own = _own_split(config, options)
     if options.test:
-        measured = evaluation.evaluate_file(trained, read_messages(options.test, **options.reading), progress)
+        messages = read_messages(options.test, **options.reading, both_classes=False)
+        known = own.train["text"].tolist() if own else trained.memory.texts
+        measured = evaluation.evaluate_file(trained, messages, known, progress)
     else:
         measured = evaluation.evaluate(trained, own, progress)
     result = measured.to_dict()
     plan = plan_of(replace(own, test=measured.test)) if own else None
+    if options.against or options.baseline or options.attack or options.curve:
+        result["fingerprint"] += f" | beside it seed {options.seed}"
     if options.against:
         other = model_dir.load(options.against, None, cache, max_batch_tokens)
-        result["against"] = comparison.beside_model(measured, other, str(options.against), options.seed)
+        result["against"] = comparison.beside_model(measured, trained, other, str(options.against), options.seed)
     if options.baseline:
         result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
     if options.attack:
         result["attacks"] = comparison.under_attack(trained, measured, plan, options.seed, progress)
     if options.messages:
         result |= {"messages": measured.messages(), "mistakes": _mistakes(measured, trained)}
-    if options.curve:
+    if options.curve and plan:
         curve = comparison.learning_curve(trained.elmo, config.settings, plan, options.seed, progress)
         result["learning_curve"] = curve
     return result
+
+
+def _own_split(config: model_dir.ModelConfig, options: Options) -> Split | None:
+    """What the model was trained and tested on; None, if its file is not there and nothing that is asked for needs it."""
+    try:
+        return config.read_split(options.data or Path(config.data["path"]))
+    except SpamcliError:
+        if not options.test or options.data or options.baseline or options.attack:
+            raise
+        return None
 
 
 def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progress: Progress) -> dict:
@@ -88,13 +101,13 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
         config.settings if config else HeadSettings(),
         options.seed,
     )
-    protocol, about, plan = _plan(options, messages, config.protocol if config else default_protocol(messages))
+    protocol, about, plan, own = _plan(options, messages, config.protocol if config else default_protocol(messages))
     measured = evaluation.evaluate_recipe(recipe, plan, protocol, about, progress)
     result = measured.to_dict()
     if options.baseline:
         result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
-    if saved and not options.folds and (config.protocol, config.data["sha256"]) == (protocol, messages.sha256):
-        result["saved"] = asdict(evaluation.evaluate(saved, split(messages, protocol, config.seed), progress).scores)
+    if saved and own and own.summary == config.split:
+        result["saved"] = asdict(evaluation.evaluate(saved, own, progress).scores)
     if options.messages:
         result |= {"messages": measured.messages(), "mistakes": _mistakes(measured)}
     if options.curve and not options.folds:
@@ -102,14 +115,15 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
     return result
 
 
-def _plan(options: Options, messages: Messages, usual: str) -> tuple[str, str, Plan]:
-    """Protocol (the `usual` one, unless another is asked for), what else chose the messages, and the plan."""
+def _plan(options: Options, messages: Messages, usual: str) -> tuple[str, str, Plan, Split | None]:
+    """Protocol (the `usual` one, unless another is asked for), what else chose the messages, the plan, its split if one."""
     data = f"data {messages.fingerprint} | seed {options.seed}"
     if options.folds:
         about = f"folds {options.folds} | repeats {options.repeats} | {data}"
-        return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed)
+        return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed), None
     protocol, heads = options.protocol or usual, options.seeds or 1
-    return protocol, f"heads {heads} | {data}", plan_of(split(messages, protocol, options.seed), heads)
+    own = split(messages, protocol, options.seed)
+    return protocol, f"heads {heads} | {data}", plan_of(own, heads), own
 
 
 def _mistakes(measured: evaluation.Evaluation, model: model_dir.TrainedModel | None = None) -> list[dict]:

@@ -145,7 +145,8 @@ def _insert(marks: Sequence[str], place: str) -> Callable[..., list[Edit]]:
 
 
 def _pad(text: str, random: Random, ham_words: Sequence[str]) -> list[Edit]:
-    edits, place, missing = [], random.choice([0, len(text)]), len(text)
+    edits, place, missing, own = [], random.choice([0, len(text)]), len(text), set(text.split())
+    ham_words = [word for word in ham_words if word not in own] or ham_words
     while missing > 0:
         word = random.choice(ham_words)
         edits.append(Edit(place, place, f" {word}" if place else f"{word} ", len(word) + 1))

@@ -10,79 +10,107 @@ from spamcli import attacks, training
 from spamcli.baselines import BASELINES, Baseline, at_equal_ham_blocked, fit_baseline
 from spamcli.classifier import p_spam
 from spamcli.elmo import ELMo
+from spamcli.errors import DataError
 from spamcli.evaluation import Evaluation
-from spamcli.metrics import cluster_bootstrap, mcnemar, score
+from spamcli.metrics import cluster_bootstrap, mcnemar, mean_scores, score
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import MIN_GROUPS, Plan, near_copy_groups
 from spamcli.settings import HeadSettings
 from spamcli.training import Progress, silent
 
 ATTACKED = "chars"  # the baseline that stands beside us under attack
+_BESIDE = ("errors", "accuracy", "mcc", "spam_caught", "ham_blocked")  # figures of a baseline that are reported
 LEARNING_CURVE = (0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the training groups
 
 
 def beside_baselines(evaluation: Evaluation, plan: Plan, seed: int, progress: Progress = silent) -> list[dict]:
-    """Each baseline, trained on what ours was trained on (the first run's parts), on the same test messages.
+    """Each baseline, trained on what ours was trained on in every run, on the same test messages.
 
-    Returns: for each its figures, its settings (of the first part), seconds, and ours against it: McNemar's exact p, and
-        the 95 % interval of its error rate minus ours, near copies resampled together. `best` marks the fewest errors.
+    Returns: for each its figures (of several runs the means), its settings (of the first part), seconds of a run, and ours
+        against it, see `_difference`. `best` marks the fewest errors on these very messages, chosen after the fact.
     """
     labels = evaluation.test["label"].to_numpy()
-    rows, jobs = [], len(BASELINES) * len(plan.runs[0])
+    every_part = {learn.tobytes(): (learn, test) for run in plan.runs for learn, test in run}  # which heads of one split share
+    rows, jobs = [], len(BASELINES) * len(every_part)
     for name in BASELINES:
-        scores, fitted, seconds = np.zeros(len(plan.frame)), [], 0.0
-        for learn, test in plan.runs[0]:
-            progress(f"baseline {name}", len(rows) * len(plan.runs[0]) + len(fitted), jobs)
-            fitted.append(_fit(name, plan, learn, seed))
+        fitted, scores, seconds = {}, {}, 0.0
+        for key, (learn, test) in every_part.items():
+            progress(f"baseline {name}", len(rows) * len(every_part) + len(fitted), jobs)
+            fitted[key] = _fit(name, plan, learn, seed)
             start = time.perf_counter()
-            scores[test] = fitted[-1].scores(plan.frame["text"].iloc[test].tolist())
+            scores[key] = fitted[key].scores(plan.frame["text"].iloc[test].tolist())
             seconds += time.perf_counter() - start
-        verdicts = (scores[plan.tested] > 0).astype(float)
-        figures = score(labels, verdicts, 0.5)
-        names = ("errors", "accuracy", "mcc", "spam_caught", "ham_blocked")
+        verdicts = np.zeros([len(plan.runs), len(plan.frame)])
+        for run, pairs in enumerate(plan.runs):
+            for learn, test in pairs:
+                verdicts[run, test] = scores[learn.tobytes()] > 0
+        verdicts = verdicts[:, plan.tested]
+        figures = mean_scores([score(labels, of_run, 0.5) for of_run in verdicts])
+        runs_trained = len(every_part) / len(plan.runs[0])
         rows.append(
             {
                 "name": name,
-                "settings": fitted[0].settings,
-                **{figure: getattr(figures, figure) for figure in names},
-                "train_seconds": sum(baseline.train_seconds for baseline in fitted),
-                "predict_seconds": seconds,
-                **_difference(evaluation, verdicts != labels, plan.groups[plan.tested], seed),
+                "settings": next(iter(fitted.values())).settings,
+                **{figure: getattr(figures, figure) for figure in _BESIDE},
+                "train_seconds": sum(baseline.train_seconds for baseline in fitted.values()) / runs_trained,
+                "predict_seconds": seconds / runs_trained,
+                **_difference(evaluation.wrong, verdicts != labels, plan.groups[plan.tested], seed),
             }
         )
     fewest = min(row["errors"] for row in rows)
     return [{**row, "best": row["errors"] == fewest} for row in rows]
 
 
-def beside_model(evaluation: Evaluation, other: TrainedModel, name: str, seed: int) -> dict:
-    """Another model on the same test messages: its figures, ours against it, and the messages on which they differ."""
+def beside_model(evaluation: Evaluation, model: TrainedModel, other: TrainedModel, name: str, seed: int) -> dict:
+    """Another model on the test messages that neither was trained on: figures of both, the difference, where they differ.
+
+    Returns: the other's figures; `ours`; `known`: how many messages one of them was trained on, and the figures with them.
+    Raises: DataError, if each message is known to one of them.
+    """
     test, labels = evaluation.test, evaluation.test["label"].to_numpy()
-    theirs = other.p_spam(test["text"].tolist())
-    figures = score(labels, theirs, other.config.threshold)
-    verdicts, ours = theirs >= other.config.threshold, evaluation.p_spam[0]
+    new = ~(model.memory.knows(test["text"]) | other.memory.knows(test["text"]))
+    if not new.any():
+        raise DataError(f"{name}: it or this model was trained on each of the test messages; name others with --test")
+    theirs, ours = other.p_spam(test["text"].tolist()), evaluation.p_spam[0]
+    verdicts, every = theirs >= other.config.threshold, np.full(len(new), True)
+
+    def figures(rows: np.ndarray) -> tuple[dict, dict]:
+        groups = None if evaluation.groups is None else evaluation.groups[rows]
+        return asdict(score(labels[rows], theirs[rows], other.config.threshold, groups)), asdict(evaluation.scores_of(rows))
+
+    their_figures, our_figures = figures(new)
+    with_known = dict(zip(("theirs", "ours"), figures(every)))
     differ = np.flatnonzero(verdicts != (ours >= evaluation.threshold))
     listed = zip(test.iloc[differ][["row", "text", "label"]].to_dict("records"), ours[differ], theirs[differ])
+    wrong, groups = verdicts != labels, near_copy_groups(test["text"])[new]
     return {
         "model": name,
         "fingerprint": other.config.fingerprint,
-        "known": int(other.memory.knows(test["text"]).sum()),
-        **asdict(figures),
-        **_difference(evaluation, verdicts != labels, near_copy_groups(test["text"]), seed),
+        **their_figures,
+        "ours": our_figures,
+        "known": {"n": int((~new).sum()), **with_known},
+        **_difference(evaluation.wrong[:, new], wrong[None, new], groups, seed),
         "differ": [{**row, "ours": float(our), "theirs": float(their)} for row, our, their in listed],
     }
 
 
-def _difference(evaluation: Evaluation, theirs_wrong: np.ndarray, groups: np.ndarray, seed: int) -> dict:
-    ours_wrong = (evaluation.p_spam[0] >= evaluation.threshold) != evaluation.test["label"].to_numpy()
+def _difference(ours_wrong: np.ndarray, theirs_wrong: np.ndarray, groups: np.ndarray, seed: int) -> dict:
+    """Ours against theirs, bool [runs, n] each, run by run on the same messages.
+
+    Returns: `mcnemar`, the exact p (of several runs the median), and `difference_interval`, the 95 % interval of their
+        error rate minus ours (of several runs of the mean), near copies resampled together.
+    """
+    p = [mcnemar(ours, theirs) for ours, theirs in zip(ours_wrong, theirs_wrong, strict=True)]
     interval = cluster_bootstrap(ours_wrong, theirs_wrong, groups, seed)
-    return {"mcnemar": mcnemar(ours_wrong, theirs_wrong), "difference_interval": interval}
+    return {"mcnemar": float(np.median(p)), "difference_interval": interval}
 
 
 def under_attack(model: TrainedModel, evaluation: Evaluation, plan: Plan, seed: int, progress: Progress = silent) -> list[dict]:
     """Spam caught and ham blocked, ours and the baseline's, when ham and spam are rewritten by every tactic.
 
-    Each at its own threshold; `ours_at_their_ham_blocked` is the spam that we catch where our threshold is set so that no
-    more ham is blocked than theirs under the same tactic. Padding draws from the words of the test part's ham.
+    Each at its own threshold, which knows of no attack; `ours_at_their_ham_blocked` is the spam that we catch where our
+    threshold is set, on these very messages, so that no more ham is blocked than theirs under the same tactic; None
+    without ham. Padding draws from the words of the test part's other ham.
     """
     texts, labels = evaluation.test["text"].tolist(), evaluation.test["label"].to_numpy()
     ((learn, _),) = plan.runs[0]
@@ -95,17 +123,15 @@ def under_attack(model: TrainedModel, evaluation: Evaluation, plan: Plan, seed: 
         progress(f"attack: {tactic}", number, len(jobs))
         parts = [(text,) for text in texts] if tactic == "none" else attacks.attack(texts, tactic, share, seed, words)
         ours, theirs = (_highest(judge, parts) for judge in (model.p_spam, baseline.scores))
-        their_figures = _caught_and_blocked(theirs, labels, np.nextafter(0, 1))
-        threshold = at_equal_ham_blocked(ours, labels, their_figures["ham_blocked"])
-        rows.append(
-            {
-                "tactic": tactic,
-                "share": share,
-                "ours": _caught_and_blocked(ours, labels, evaluation.threshold),
-                "baseline": their_figures,
-                "ours_at_their_ham_blocked": _caught_and_blocked(ours, labels, threshold)["spam_caught"],
-            }
-        )
+        figures = {
+            "ours": _caught_and_blocked(ours >= evaluation.threshold, evaluation),
+            "baseline": _caught_and_blocked(theirs > 0, evaluation),
+        }
+        blocked, equal = figures["baseline"]["ham_blocked"], None
+        if blocked is not None:
+            threshold = at_equal_ham_blocked(ours, labels, blocked)
+            equal = _caught_and_blocked(ours >= threshold, evaluation)["spam_caught"]
+        rows.append({"tactic": tactic, "share": share, **figures, "ours_at_their_ham_blocked": equal})
     return rows
 
 
@@ -115,10 +141,11 @@ def _highest(judge: Callable[[Sequence[str]], np.ndarray], parts: Sequence[Seque
     return np.maximum.reduceat(scores, np.cumsum([0, *(len(message) for message in parts[:-1])]))
 
 
-def _caught_and_blocked(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
-    """Shares of spam and of ham with the verdict spam; 0 of none."""
-    spam, ham = (float((scores >= threshold)[labels == label].sum()) / max(1, (labels == label).sum()) for label in (1, 0))
-    return {"spam_caught": float(spam), "ham_blocked": float(ham)}
+def _caught_and_blocked(verdicts: np.ndarray, evaluation: Evaluation) -> dict:
+    """Shares of spam and of ham with the verdict spam (bool [n]), and their intervals; None of none."""
+    figures = score(evaluation.test["label"].to_numpy(), verdicts.astype(float), 0.5, evaluation.groups)
+    names = ("spam_caught", "spam_caught_interval", "ham_blocked", "ham_blocked_interval")
+    return {name: getattr(figures, name) for name in names}
 
 
 def _fit(name: str, plan: Plan, learn: np.ndarray, seed: int) -> Baseline:

@@ -1,5 +1,6 @@
 """Measuring: a saved model on messages it was not trained on, or a recipe, trained afresh in every fold."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from spamcli.errors import DataError
 from spamcli.messages import Messages
 from spamcli.metrics import Scores, mean_scores, score
 from spamcli.model_dir import TrainedModel
-from spamcli.protocols import Plan, Split, near_copy_groups
+from spamcli.protocols import Plan, Split, near_copy_groups, unseen_by
 from spamcli.settings import RECIPE, SEED, THRESHOLD, HeadSettings
 from spamcli.training import Progress, silent, timed
 
@@ -22,7 +23,7 @@ class Evaluation:
 
     Attributes:
         protocol: how the messages were chosen; fingerprint: all settings that move a figure, in one line.
-        test: frame of the messages: `text`, `label`, `row`, and `unseen` (no near copy in training).
+        test: frame of the messages: `text`, `label`, `row`, and `unseen` (no near copy in training), unless that is unknown.
         groups: of near copies, int [n], where the protocol counts in groups; else None.
         p_spam: float64 [runs, n]; a saved model is one run, a recipe has one for each seed or repeat.
         details: what else --json tells of how it was made.
@@ -44,9 +45,9 @@ class Evaluation:
 
     @property
     def unseen(self) -> Scores | None:
-        """On the messages without a near copy in training; None, if there are none."""
-        unseen = self.test["unseen"].to_numpy()
-        return self.scores_of(unseen) if unseen.any() else None
+        """On the messages without a near copy in training; None, if there are none or nobody knows which."""
+        unseen = self.test.get("unseen")
+        return self.scores_of(unseen.to_numpy()) if unseen is not None and unseen.any() else None
 
     def scores_of(self, rows: np.ndarray, threshold: float | None = None) -> Scores:
         """The figures of some messages (bool [n]); of several runs the mean."""
@@ -56,27 +57,27 @@ class Evaluation:
         return runs[0] if len(runs) == 1 else mean_scores(runs)
 
     @property
-    def errors_of_runs(self) -> list[int]:
-        verdicts = self.p_spam >= self.threshold
-        return (verdicts != self.test["label"].to_numpy()).sum(axis=1).tolist()
+    def wrong(self) -> np.ndarray:
+        """Which messages have the wrong verdict: bool [runs, n]."""
+        return (self.p_spam >= self.threshold) != self.test["label"].to_numpy()
 
     def messages(self) -> list[dict]:
         """Each test message without its text; p_spam is the mean of the runs."""
-        rows = self.test[["row", "label", "unseen"]].to_dict("records")
+        rows = self.test.drop(columns="text").to_dict("records")
         lengths = self.test["text"].map(lambda text: len(text.split()))
         means = self.p_spam.mean(axis=0)
         return [{**row, "p_spam": float(p), "length": int(n)} for row, p, n in zip(rows, means, lengths)]
 
     def to_dict(self) -> dict:
         """What --json prints; keys are stable, shares are fractions."""
-        unseen = self.unseen
+        unseen, none = self.unseen, 0 if "unseen" in self.test else None
         values = {
             "protocol": self.protocol,
             **asdict(self.scores),
             **self.details,
             "fingerprint": self.fingerprint,
             "seconds": self.seconds,
-            "unseen": asdict(unseen) if unseen else {"n": 0, "accuracy": None, "errors": 0},
+            "unseen": asdict(unseen) if unseen else {"n": none, "accuracy": None, "errors": none},
         }
         if self.threshold != THRESHOLD:
             values["at_half"] = asdict(self.scores_of(np.full(len(self.test), True), THRESHOLD))
@@ -92,23 +93,28 @@ def evaluate(model: TrainedModel, split: Split, progress: Progress = silent) -> 
     return _measured(model, config.protocol, config.fingerprint, split.test, groups, {}, progress)
 
 
-def evaluate_file(model: TrainedModel, messages: Messages, progress: Progress = silent) -> Evaluation:
+def evaluate_file(
+    model: TrainedModel, messages: Messages, training_texts: Sequence[str] | None = None, progress: Progress = silent
+) -> Evaluation:
     """Measure a model on a labelled file. Messages that it was trained on are left out, and measured apart.
 
+    Args:
+        training_texts: where they are at hand, to tell which messages have a near copy among them.
     Returns: an Evaluation whose `details["known"]` has the number of messages left out and the figures with them.
     Raises: DataError, if all are known.
     """
-    frame = messages.frame.assign(unseen=True)
+    frame = messages.frame
     known = model.memory.knows(frame["text"])
     if known.all():
         raise DataError(f"{messages.path}: the model was trained on all of these messages; name others")
-    config = model.config
-    fingerprint = f"{config.fingerprint} | test {messages.fingerprint}"
-    every = _measured(model, "file", fingerprint, frame, None, {}, progress)
+    if training_texts is not None:
+        frame = frame.assign(unseen=unseen_by(training_texts, frame["text"]))
+    fingerprint = f"protocol file | test {messages.fingerprint} | model: {model.config.fingerprint}"
+    every = _measured(model, "file", fingerprint, frame, near_copy_groups(frame["text"]), {}, progress)
     details = {**every.details, "file": {"path": str(messages.path), "sha256": messages.sha256}}
     details["known"] = {"n": int(known.sum()), "with_them": asdict(every.scores)}
     test = frame[~known].reset_index(drop=True)
-    return replace(every, test=test, p_spam=every.p_spam[:, ~known], details=details)
+    return replace(every, test=test, groups=every.groups[~known], p_spam=every.p_spam[:, ~known], details=details)
 
 
 def _measured(model, protocol, fingerprint, test, groups, details, progress) -> Evaluation:
@@ -155,11 +161,12 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
         pooled = recipe.elmo.pooled_layers(texts, lambda done, total: progress("ELMo", done, total))
     p_spam = np.zeros([len(plan.runs), len(texts)])
     jobs = [(run, *parts) for run, pairs in enumerate(plan.runs) for parts in pairs]
-    with timed(seconds, "train"):
-        for number, (run, learn, test) in enumerate(jobs):
-            progress("training afresh", number, len(jobs))
+    for number, (run, learn, test) in enumerate(jobs):
+        progress("training afresh", number, len(jobs))
+        with timed(seconds, "train"):
             seed = recipe.seed + run
             head = training.learn(pooled[learn], labels[learn], plan.groups_of(learn), recipe.settings, seed)
+        with timed(seconds, "test"):
             p_spam[run, test] = classifier.p_spam(head, pooled[test], prior=float(labels[learn].mean()))
     tested = plan.tested
     groups = plan.groups[tested] if protocol == "grouped" else None

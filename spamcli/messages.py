@@ -51,6 +51,7 @@ def read_messages(
     label_column: str | None = None,
     spam_labels: Sequence[str] = (),
     raw: bool = False,
+    both_classes: bool = True,
 ) -> Messages:
     """Read and check a labelled file; the collection's two forms are recognised by their content.
 
@@ -59,6 +60,7 @@ def read_messages(
         spam_labels: labels that mean spam, every other one meaning ham; by default ham/spam, 0/1 or false/true
             in any case.
         raw: read spam.csv exactly as the tutorial did, without repair.
+        both_classes: refuse messages of one class alone, from which nothing can be learned.
     Raises: NotFoundError; DataError, with line, reason and remedy.
     """
     data = read_bytes(path)
@@ -80,7 +82,7 @@ def read_messages(
         records = _table_records(rows, path, text_column, label_column, spam_labels)
     frame = pd.DataFrame(records, columns=["row", "label", "text"], dtype=object)
     frame = frame.astype({"row": "int64", "label": "int8"})
-    _check_classes(frame, path)
+    _check_classes(frame, path, both_classes)
     reading = {"raw": raw, "text_column": text_column, "label_column": label_column, "spam_labels": list(spam_labels)}
     return Messages(frame, path, form, reading, hashlib.sha256(data).hexdigest())
 
@@ -97,7 +99,7 @@ def read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(
-            f"{path}: no such file; get the collection with `spamcli download`, or name yours with --data"
+            f"{path}: no such file; correct its name, or get the collection with `spamcli download`"
         ) from error
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror}); name a file of messages") from error
@@ -229,9 +231,9 @@ def _label(label: object, spam_labels: Sequence[str], where: str) -> int:
     return _LABELS[name]
 
 
-def _check_classes(frame: pd.DataFrame, path: Path) -> None:
+def _check_classes(frame: pd.DataFrame, path: Path, both: bool) -> None:
     if frame.empty:
         raise DataError(f"{path}: no messages in it; it needs a header and one message a line")
-    if frame["label"].nunique() == 1:
+    if both and frame["label"].nunique() == 1:
         only = "spam" if frame["label"].iloc[0] else "ham"
         raise DataError(f"{path}: all {len(frame)} messages are {only}; a classifier needs both classes (see --spam-label)")

@@ -18,10 +18,11 @@ class Scores:
 
     Attributes:
         accuracy_interval: Wilson's interval.
-        mcc: Matthews' correlation coefficient, 0 without both classes. None without both classes: roc_auc,
-            average_precision, calibration_slope and calibration_intercept, the last two also where one threshold
-            separates the classes without an error, so that no finite slope fits best.
-        spam_caught: share of spam with the verdict spam (recall); ham_blocked: share of ham with the verdict spam.
+        precision: 0 where no verdict is spam. None without both classes: mcc (Matthews' correlation coefficient), roc_auc,
+            average_precision, calibration_slope and calibration_intercept, the last two also where no finite slope fits
+            best: one threshold separates the classes, or every p_spam is the same.
+        spam_caught: share of spam with the verdict spam (recall); ham_blocked: share of ham with the verdict spam. None
+            of none; so are precision, recall and F1 without spam.
             Their intervals are exact (Clopper and Pearson), counted in groups of near copies where groups are known:
             a group of spam is caught if all of it is, a group of ham blocked if any of it is.
         spam_groups, ham_groups: how many are caught, or blocked, and how many there are; without groups, of messages.
@@ -35,20 +36,20 @@ class Scores:
     errors: float
     accuracy: float
     accuracy_interval: tuple[float, float]
-    precision: float
-    recall: float
-    f1: float
-    mcc: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    mcc: float | None
     roc_auc: float | None
     average_precision: float | None
     log_loss: float
     brier: float
     calibration_slope: float | None
     calibration_intercept: float | None
-    spam_caught: float
+    spam_caught: float | None
     spam_caught_interval: tuple[float, float]
     spam_groups: tuple[float, float]
-    ham_blocked: float
+    ham_blocked: float | None
     ham_blocked_interval: tuple[float, float]
     ham_groups: tuple[float, float]
     threshold: float
@@ -77,20 +78,20 @@ def score(labels: Sequence[int], p_spam: Sequence[float], threshold: float, grou
         errors=errors,
         accuracy=1 - errors / n,
         accuracy_interval=wilson(n - errors, n),
-        precision=float(precision),
-        recall=float(recall),
-        f1=float(f1),
-        mcc=float(sk.matthews_corrcoef(labels, verdicts)) if both else 0.0,
+        precision=float(precision) if spam.any() else None,
+        recall=float(recall) if spam.any() else None,
+        f1=float(f1) if spam.any() else None,
+        mcc=float(sk.matthews_corrcoef(labels, verdicts)) if both else None,
         roc_auc=float(sk.roc_auc_score(labels, p_spam)) if both else None,
         average_precision=float(sk.average_precision_score(labels, p_spam)) if both else None,
         log_loss=float(sk.log_loss(labels, _inner(p_spam), labels=[0, 1])),
         brier=float(sk.brier_score_loss(labels, p_spam, pos_label=1)),
         calibration_slope=slope,
         calibration_intercept=intercept,
-        spam_caught=float(recall),
+        spam_caught=float(recall) if spam.any() else None,
         spam_caught_interval=clopper_pearson(*spam_groups),
         spam_groups=spam_groups,
-        ham_blocked=float(verdicts[ham].mean()) if ham.any() else 0.0,
+        ham_blocked=float(verdicts[ham].mean()) if ham.any() else None,
         ham_blocked_interval=clopper_pearson(*ham_groups),
         ham_groups=ham_groups,
         threshold=threshold,
@@ -112,7 +113,8 @@ def mean_scores(runs: Sequence[Scores]) -> Scores:
 def calibration(labels: np.ndarray, p_spam: np.ndarray) -> tuple[float | None, float | None]:
     """Slope and intercept of the logistic regression of labels (int [n]) on the log-odds of p_spam (float [n])."""
     log_odds = logit(_inner(p_spam))
-    if log_odds[labels == 1].min() > log_odds[labels == 0].max():
+    spam, ham = log_odds[labels == 1], log_odds[labels == 0]
+    if spam.min() >= ham.max() or spam.max() <= ham.min():  # equal at a single value: the slope still grows without bound
         return None, None
     fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(log_odds[:, None], labels)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
@@ -150,19 +152,20 @@ def mcnemar(ours_wrong: Sequence[bool], theirs_wrong: Sequence[bool]) -> float:
 
 
 def cluster_bootstrap(
-    ours_wrong: Sequence[bool], theirs_wrong: Sequence[bool], groups: Sequence[int], seed: int, resamples: int = 2000
+    ours_wrong: np.ndarray, theirs_wrong: np.ndarray, groups: Sequence[int], seed: int, resamples: int = 2000
 ) -> tuple[float, float]:
     """Percentile interval of their error rate minus ours (positive: we are better), groups resampled whole.
 
     Args:
-        ours_wrong, theirs_wrong, groups: bool [n], bool [n] and int [n], on the same messages.
+        ours_wrong, theirs_wrong: bool [runs, n] on the same messages; of several runs it is the mean difference's.
+        groups: int [n].
     """
     _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    gains = np.asarray(theirs_wrong, int) - np.asarray(ours_wrong, int)
+    gains = np.asarray(theirs_wrong, int).sum(axis=0) - np.asarray(ours_wrong, int).sum(axis=0)
     gains = np.bincount(groups, gains).astype(int)  # [groups]
     # Groups of one gain and size are alike: drawing how many of each kind costs no memory to speak of.
     kinds, alike = np.unique(np.stack([gains, sizes]), axis=1, return_counts=True)  # [2, kinds], [kinds]
     drawn = np.random.default_rng(seed).multinomial(len(sizes), alike / len(sizes), size=resamples)  # [resamples, kinds]
-    differences = (drawn @ kinds[0]) / (drawn @ kinds[1])
+    differences = (drawn @ kinds[0]) / (drawn @ kinds[1]) / len(ours_wrong)
     low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

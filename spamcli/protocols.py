@@ -163,6 +163,12 @@ def distinct(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame["text"].map(normalise).duplicated()].reset_index(drop=True)
 
 
+def unseen_by(training: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """Which texts no chain of near copies leads to a training message from: bool [texts]."""
+    groups = near_copy_groups([*training, *texts])
+    return ~np.isin(groups[len(training) :], groups[: len(training)])
+
+
 def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
     """Number of the group of each message; near copies, and near copies of those, share one: int [messages].
 

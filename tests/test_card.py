@@ -38,6 +38,13 @@ def test_card_of_the_collection_names_its_limits_and_its_licence(trained):
     assert "NUS SMS Corpus" in card and "CC BY 4.0" in card
 
 
+def test_card_says_whether_it_holds_text(trained):
+    model, evaluated = trained
+    card, keeping = (model_card(model.config, evaluated.to_dict(), keeps) for keeps in (False, True))
+    assert "holds no message text" in card and "--keep-messages" not in card
+    assert "holds the text of the training messages" in keeping and f"{command(model.config)} --keep-messages\n" in keeping
+
+
 def test_its_command_trains_the_same_model(trained, cli):
     model, evaluated = trained
     _, *arguments = shlex.split(command(model.config))

@@ -9,7 +9,7 @@ import pytest
 from spamcli import comparison, evaluation, messages, protocols, training
 from spamcli.baselines import BASELINES, fit_baseline
 from spamcli.elmo import ELMo
-from spamcli.metrics import score
+from spamcli.metrics import mcnemar, score
 from spamcli.settings import HeadSettings
 
 from conftest import TINY_MESSAGES  # isort: skip
@@ -75,7 +75,7 @@ def test_several_runs_are_reported_by_their_means(measured):
     figures = measured.to_dict()
     assert figures["errors"] == np.mean([run.errors for run in runs])
     assert figures["mcc"] == pytest.approx(np.mean([run.mcc for run in runs]))
-    assert [run["errors"] for run in figures["runs"]] == measured.errors_of_runs == [run.errors for run in runs]
+    assert [run["errors"] for run in figures["runs"]] == measured.wrong.sum(axis=1).tolist() == [run.errors for run in runs]
     assert figures["unseen"]["n"] == len(labels)
 
 
@@ -121,15 +121,16 @@ def test_baselines_learn_from_and_are_tested_on_the_same(plan, measured):
     rows = comparison.beside_baselines(measured, plan, seed=1)
     assert [row["name"] for row in rows] == list(BASELINES)
     texts, labels = plan.frame["text"].to_numpy(), plan.frame["label"].to_numpy()
-    wrong = 0
-    for learn, test in plan.runs[0]:
-        baseline = fit_baseline("chars", texts[learn].tolist(), labels[learn], plan.groups_of(learn), 1)
-        wrong += int(((baseline.scores(texts[test].tolist()) > 0) != labels[test]).sum())
+    wrong = np.zeros(measured.p_spam.shape, bool)
+    for run, pairs in enumerate(plan.runs):
+        for learn, test in pairs:
+            baseline = fit_baseline("chars", texts[learn].tolist(), labels[learn], plan.groups_of(learn), 1)
+            wrong[run, test] = (baseline.scores(texts[test].tolist()) > 0) != labels[test]
     chars = rows[list(BASELINES).index("chars")]
-    assert chars["errors"] == wrong and chars["train_seconds"] > 0
+    assert chars["errors"] == wrong.sum(axis=1).mean() and chars["train_seconds"] > 0
+    assert chars["mcnemar"] == np.median([mcnemar(ours, theirs) for ours, theirs in zip(measured.wrong, wrong)])
     low, high = chars["difference_interval"]
-    ours = measured.errors_of_runs[0]
-    assert low <= (wrong - ours) / len(labels) <= high
+    assert low <= wrong.mean() - measured.wrong.mean() <= high
 
 
 def test_learning_curve_ends_where_training_does(elmo, collection, trained):
@@ -147,7 +148,9 @@ def test_attacks_begin_with_none_and_count_a_message_once(trained):
     rows = comparison.under_attack(model, result, protocols.plan_of(split), seed=1)
     assert rows[0]["tactic"] == "none" and rows[0]["ours"]["spam_caught"] == result.scores.spam_caught
     for row in rows:
-        assert all(0 <= share <= 1 for side in (row["ours"], row["baseline"]) for share in side.values())
+        for side in (row["ours"], row["baseline"]):
+            for name in ("spam_caught", "ham_blocked"):
+                assert 0 <= side[name] <= 1 and 0 <= side[f"{name}_interval"][0] < side[f"{name}_interval"][1] <= 1
     parts = [("win a prize", "see you"), ("ok",)]
     highest = comparison._highest(model.p_spam, parts)
     alone = model.p_spam(["win a prize", "see you", "ok"])

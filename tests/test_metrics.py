@@ -79,21 +79,21 @@ def test_equal_p_spam_counts_half_for_roc_auc():
 @pytest.mark.parametrize(
     "labels, p_spam, errors, precision, recall, ham_blocked",
     [
-        ([0, 0, 0], [0.1, 0.2, 0.3], 0, 0, 0, 0),
-        ([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.8], 1, 0, 0, 1 / 4),
-        ([1, 1], [0.9, 0.8], 0, 1, 1, 0),
-        ([1, 1], [0.9, 0.2], 1, 1, 1 / 2, 0),
-        ([0], [0.9], 1, 0, 0, 1),
-        ([1], [0.1], 1, 0, 0, 0),
+        ([0, 0, 0], [0.1, 0.2, 0.3], 0, None, None, 0),
+        ([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.8], 1, None, None, 1 / 4),
+        ([1, 1], [0.9, 0.8], 0, 1, 1, None),
+        ([1, 1], [0.9, 0.2], 1, 1, 1 / 2, None),
+        ([0], [0.9], 1, None, None, 1),
+        ([1], [0.1], 1, 0, 0, None),
     ],
 )
 def test_one_class_only(labels, p_spam, errors, precision, recall, ham_blocked):
-    """What one class cannot tell is 0 or None, never NaN, and nothing warns on stderr."""
+    """What one class cannot tell is None, never 0 or NaN, and nothing warns on stderr."""
     scores = score(labels, p_spam, 0.5)
-    assert scores.roc_auc is None
-    assert scores.mcc == 0
+    assert scores.roc_auc is None and scores.mcc is None and scores.calibration_slope is None
     assert scores.errors == errors
-    assert (scores.precision, scores.recall, scores.ham_blocked) == pytest.approx((precision, recall, ham_blocked))
+    assert (scores.precision, scores.recall, scores.ham_blocked) == (precision, recall, ham_blocked)
+    assert (scores.spam_caught is None, scores.f1 is None) == (recall is None, recall is None)
 
 
 @pytest.mark.filterwarnings("error")
@@ -177,24 +177,24 @@ def test_mcnemar_by_hand(ours, theirs, p, both, neither):
 def test_bootstrap_of_messages_that_are_all_alone():
     """n messages and a gain of .05: the interval is the normal distribution's, nearly."""
     ours, theirs = wrong(both=10, ours=20, theirs=40, neither=330)
-    low, high = cluster_bootstrap(ours, theirs, np.arange(400), seed=1, resamples=20_000)
+    low, high = cluster_bootstrap([ours], [theirs], np.arange(400), seed=1, resamples=20_000)
     half = Z * sqrt((60 / 400 - 0.05**2) / 400)
     assert (low, high) == pytest.approx((0.05 - half, 0.05 + half), abs=0.003)
-    low, high = cluster_bootstrap(theirs, ours, np.arange(400), seed=1, resamples=20_000)
+    low, high = cluster_bootstrap([theirs], [ours], np.arange(400), seed=1, resamples=20_000)
     assert (low, high) == pytest.approx((-0.05 - half, -0.05 + half), abs=0.003)
 
 
 def test_bootstrap_of_messages_that_are_all_one_group():
     """There is nothing to draw from, so nothing varies."""
     ours, theirs = wrong(both=10, ours=20, theirs=40, neither=330)
-    assert cluster_bootstrap(ours, theirs, [7] * 400, seed=1) == pytest.approx((0.05, 0.05))
+    assert cluster_bootstrap([ours], [theirs], [7] * 400, seed=1) == pytest.approx((0.05, 0.05))
 
 
 def test_bootstrap_by_hand():
     """A group of one message with a gain and one of three without: 1, 1/4, 1/4 or 0, as likely each."""
     ours, theirs, groups = [False] * 4, [True, False, False, False], [5, 3, 3, 3]
-    assert cluster_bootstrap(ours, theirs, groups, seed=1) == (0, 1)
-    middle = [cluster_bootstrap(ours, theirs, groups, seed, resamples=1)[0] for seed in range(400)]
+    assert cluster_bootstrap([ours], [theirs], groups, seed=1) == (0, 1)
+    middle = [cluster_bootstrap([ours], [theirs], groups, seed, resamples=1)[0] for seed in range(400)]
     values, counts = np.unique(middle, return_counts=True)
     assert list(values) == [0, 0.25, 1]
     assert counts / 400 == pytest.approx([0.25, 0.5, 0.25], abs=0.06)
@@ -204,9 +204,9 @@ def test_copies_of_a_message_tell_the_bootstrap_nothing_new():
     """Each message three times, in its group: the same interval. Taken for independent, they would narrow it."""
     ours, theirs = (np.array(part) for part in wrong(both=10, ours=20, theirs=40, neither=330))
     groups = np.random.default_rng(0).permutation(400)
-    once = cluster_bootstrap(ours, theirs, groups, seed=1)
-    assert cluster_bootstrap(np.tile(ours, 3), np.tile(theirs, 3), np.tile(groups, 3), seed=1) == pytest.approx(once)
-    low, high = cluster_bootstrap(np.tile(ours, 3), np.tile(theirs, 3), np.arange(1200), seed=1)
+    once = cluster_bootstrap([ours], [theirs], groups, seed=1)
+    assert cluster_bootstrap(np.tile(ours, 3)[None], np.tile(theirs, 3)[None], np.tile(groups, 3), seed=1) == pytest.approx(once)
+    low, high = cluster_bootstrap(np.tile(ours, 3)[None], np.tile(theirs, 3)[None], np.arange(1200), seed=1)
     assert (high - low) * sqrt(3) == pytest.approx(once[1] - once[0], rel=0.1)
 
 
@@ -216,19 +216,30 @@ def test_bootstrap_is_the_plain_one_with_loops():
     gains = {group: (theirs[groups == group].astype(int) - ours[groups == group]) for group in set(groups)}
     drawn = ([gains[group] for group in rng.choice(list(gains), len(gains))] for _ in range(10_000))
     plain = np.quantile([np.concatenate(sample).mean() for sample in drawn], [0.025, 0.975])
-    assert cluster_bootstrap(ours, theirs, groups, seed=1, resamples=10_000) == pytest.approx(plain, abs=0.01)
+    assert cluster_bootstrap([ours], [theirs], groups, seed=1, resamples=10_000) == pytest.approx(plain, abs=0.01)
+
+
+def test_bootstrap_of_several_runs_is_of_their_mean():
+    """Two runs alike are one; where they contradict each other, less is gained, and less varies."""
+    ours, theirs = (np.array(part) for part in wrong(both=10, ours=20, theirs=40, neither=330))
+    once = cluster_bootstrap([ours], [theirs], np.arange(400), seed=1)
+    assert cluster_bootstrap([ours, ours], [theirs, theirs], np.arange(400), seed=1) == once
+    low, high = cluster_bootstrap([ours, theirs], [theirs, ours], np.arange(400), seed=1)
+    assert (low, high) == (0, 0)
+    low, high = cluster_bootstrap([ours, ours], [theirs, ours], np.arange(400), seed=1)
+    assert (low, high) == pytest.approx((once[0] / 2, once[1] / 2))
 
 
 def test_bootstrap_is_seeded():
     ours, theirs = wrong(both=10, ours=20, theirs=40, neither=330)
-    first, again, other = (cluster_bootstrap(ours, theirs, np.arange(400), seed) for seed in (1, 1, 2))
+    first, again, other = (cluster_bootstrap([ours], [theirs], np.arange(400), seed) for seed in (1, 1, 2))
     assert first == again != other
     assert json.loads(json.dumps(first)) == list(first)
 
 
 def test_two_that_make_the_same_errors_do_not_differ():
     ours, theirs = wrong(both=10, ours=0, theirs=0, neither=330)
-    assert cluster_bootstrap(ours, theirs, np.arange(340) // 2, seed=1) == (0, 0)
+    assert cluster_bootstrap([ours], [theirs], np.arange(340) // 2, seed=1) == (0, 0)
 
 
 def test_calibration_solves_the_equations_of_logistic_regression():
@@ -251,6 +262,14 @@ def test_perfect_calibration_has_slope_1_and_intercept_0():
 
 def test_no_slope_fits_best_where_a_threshold_separates():
     assert score([0, 0, 1], [0.1, 0.2, 0.3], 0.5).calibration_slope is None
+    assert score([0, 0, 1], [0.8, 0.9, 0.3], 0.5).calibration_slope is None  # the wrong way round
+    assert score([0, 0, 1, 1], [0.1, 0.3, 0.3, 0.9], 0.5).calibration_slope is None  # but for one value
+    assert score([0, 1, 0], [0.4, 0.4, 0.4], 0.5).calibration_slope is None  # which is all there is
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slope_is_found_where_classes_overlap_at_all():
+    assert score([0, 0, 1, 1], [0.1, 0.31, 0.3, 0.9], 0.5).calibration_slope > 0
 
 
 def test_intervals_count_groups_of_near_copies():

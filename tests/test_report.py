@@ -151,9 +151,10 @@ def invented(n, seed, runs):
         ],
         "against": {
             "model": "models/last-week",
-            "known": 31,
-            "errors": 13,
-            "accuracy": 1 - 13 / n,
+            "fingerprint": "protocol grouped | seed 2",
+            **figures_of(),
+            "ours": figures_of(),
+            "known": {"n": 31, "theirs": figures_of(), "ours": figures_of()},
             "mcnemar": 0.0004,
             "difference_interval": [-0.0012, 0.0111],
             "differ": [
@@ -291,7 +292,7 @@ OPTIONAL = {  # what the page then does not say
     "learning_curve": "Accuracy after training on fewer messages",
     "mixing": "Mixing weights",
     "attacks": "by the baseline",
-    "baselines": "The best baseline",
+    "baselines": "The baseline with the fewest errors",
     "against": "Messages judged differently",
     "unsure": "is unsure",
     "runs": "Each run",
@@ -320,7 +321,7 @@ def test_a_part_without_data_is_left_out_and_the_others_stay(page, key):
 def test_with_nothing_optional_only_what_is_always_known_is_shown():
     bare = Page(render(sample(mistakes=[], without=[*OPTIONAL, "at_half"])))
     assert list(bare.sections) == ["verdicts", "ranking", "scores", "calibration", "length", "mistakes", "making"]
-    assert [len(row) for row in bare.tables["All figures"]] == [3] * 19
+    assert [len(row) for row in bare.tables["All figures"]] == [3] * 21
     assert "This page contains no message text." in bare.text
 
 
@@ -398,7 +399,7 @@ def test_tables_equal_the_data(page):
         assert [row[column].strip() for column in (2, 3, 5)] == [percent(value, 1) for value in values]
     for row, baseline in zip(page.tables["Baselines"][2:], data["baselines"], strict=True):
         assert row[1:4] == [str(baseline["errors"]), percent(baseline["accuracy"]), "0.951"]
-        assert row[6:] == ["−0.07 to +1.51", "0.031", "41.3 + 0.4"]
+        assert row[6:] == ["−0.07 to +1.51 points", "0.031", "41.3 + 0.4"]
     assert sum(int(row[1]) for row in page.tables["Accuracy by message length"][1:]) == data["n"]
     assert sum(int(row[1]) for row in page.tables["Share of spam by p_spam"][1:]) == data["n"]
 
@@ -523,6 +524,14 @@ def test_redacted_page_says_so_and_keeps_no_number_link_or_name():
     assert "07700" not in render(data, redact=True) and "Maria" not in render(data, redact=True)
     assert "This page contains message text, redacted." in masked.text and "Rules do not understand" in masked.text
     assert "This page contains message text, as it was sent" in Page(render(data)).text
+
+
+def test_redacted_page_names_no_folders():
+    data = sample(file={"path": "/home/maria/my messages.csv", "sha256": "c0ffee"})
+    data["elmo"] |= {"handle": "/home/maria/elmo"}
+    data["against"] |= {"model": "/home/maria/models/last-week"}
+    assert "maria" in render(data) and "maria" not in render(data, redact=True)
+    assert all(name in render(data, redact=True) for name in ("my messages.csv", "last-week", ">elmo<"))
 
 
 def test_page_of_100_000_messages_stays_small():

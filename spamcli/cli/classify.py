@@ -98,7 +98,7 @@ def train(
         model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)
     figures = replace(result, seconds=seconds | result.seconds).to_dict()
-    model_dir.write_card(model, card.model_card(trained.config, figures))
+    model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages))
     print_evaluation(figures, json)
     click.echo(f"model: {model}", err=json)
 
@@ -142,9 +142,10 @@ def evaluate(
     model,
     json,
 ):
-    """Measure a trained model on the test messages of its own protocol, or on --test; nothing is trained.
+    """Measure a trained model on the test messages of its own protocol, or on --test. The model stays as it is.
 
     With --protocol, --folds or --seeds it measures the model's recipe instead: trained afresh inside each training part.
+    --json prints all figures; with --report, those of the page's learning curve as well.
 
     Example: spamcli evaluate --protocol grouped --folds 5 --baseline
     """
@@ -159,6 +160,10 @@ def evaluate(
         raise click.UsageError("--text-column, --label-column and --spam-label are for --test.")
     if redact and not report:
         raise click.UsageError("--redact is for --report.")
+    if report:
+        from spamcli.report import check_place
+
+        check_place(report)
     load_tensorflow_quietly()
     from spamcli import assessment
 
@@ -182,12 +187,12 @@ def evaluate(
     known = result.get("known", {}).get("n")
     if known:
         click.echo(f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out", err=True)
+    print_evaluation(result, json)
     if report:
         from spamcli.report import write
 
         write(result, report, redact)
         click.echo(f"report: {report}", err=True)
-    print_evaluation(result, json)
 
 
 @click.command()
@@ -271,8 +276,11 @@ def _print_shaded(pieces: list[tuple[str, float]]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text()
+    console, line = Console(soft_wrap=True, highlight=False), Text()
     for piece, strength in pieces:
         colour, strong = ("red" if strength > 0 else "blue"), abs(strength)
-        line.append(escaped(piece), f"bold {colour}" if strong > 0.5 else colour if strong > 0.1 else "")
-    Console(soft_wrap=True, highlight=False).print(line)
+        shade = f"bold {colour}" if strong > 0.5 else colour if strong > 0.1 else ""
+        line.append(escaped(piece), "" if console.no_color else shade)
+    console.print(line if line else Text("(no text)"))
+    if console.color_system and not console.no_color:
+        console.print(Text.assemble(("for spam", "red"), ", ", ("for ham", "blue"), "; bold where strongest"))

@@ -15,14 +15,18 @@ _LIMITS = {
 - It knows what its training messages show. Those of other people, countries, years or languages may be judged worse.
 - Near copies of test messages in training make a score look better than it is; see `unseen only`.""",
 }
+_TEXT = {
+    False: "The model holds no message text, but hashes and vectors of the training messages.",
+    True: "**The model holds the text of the training messages**; pass it on only as you would pass them on.",
+}
 _LICENCES = {
     "collection": "The SMS Spam Collection: Almeida and Gómez Hidalgo hold its copyright; CC BY 4.0 at UCI; cite them.",
     "other": "The training messages remain their authors'.",
 }
 
 
-def model_card(config: ModelConfig, evaluation: dict) -> str:
-    """Markdown; `evaluation` is what `train --json` prints."""
+def model_card(config: ModelConfig, evaluation: dict, keeps_messages: bool = False) -> str:
+    """Markdown; `evaluation` is what `train --json` prints, `keeps_messages` whether training text is in the model."""
     kind = "collection" if config.data["form"] in ("spam.csv", "uci") else "other"
     figures = "\n".join(f"    {line}" for line in lines(evaluation))
     return f"""# A spam classifier trained by spamcli {config.versions["spamcli"]}
@@ -35,7 +39,7 @@ p_spam {config.threshold:g} on.
 
 {config.split["train"]:,} messages trained it and {config.split["test"]:,} others test it: protocol {config.protocol},
 seed {config.seed}. They are from a file with the SHA-256 {config.data["sha256"]};
-split {config.split["sha256"][:16]}.
+split {config.split["sha256"][:16]}. {_TEXT[keeps_messages]}
 
 ## Figures on the test messages
 
@@ -50,7 +54,7 @@ split {config.split["sha256"][:16]}.
 
 ## To make it again
 
-    {command(config)}
+    {command(config)}{" --keep-messages" if keeps_messages else ""}
 """
 
 

@@ -84,7 +84,7 @@ def calibration(bins: Sequence[Bin]) -> Markup:
 def accuracy_by_length(bins: Sequence[Bin]) -> Markup:
     def draw(axes):
         _dots(axes, range(len(bins)), bins)
-        axes.set(xlim=(-0.5, len(bins) - 0.5), xlabel="tokens in the message", ylabel="accuracy")
+        axes.set(xlim=(-0.5, len(bins) - 0.5), xlabel="words in the message", ylabel="accuracy")
         axes.set_xticks(range(len(bins)), [str(b.at) for b in bins])
         _percent(axes.yaxis)
 

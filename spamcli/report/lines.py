@@ -1,6 +1,7 @@
 """An evaluation as lines for a terminal. Never a bare number: errors of n, intervals, and the fingerprint."""
 
 from collections.abc import Iterator, Sequence
+from statistics import stdev
 
 DIFFERENCES = 20  # messages on which two models differ that are listed
 STRONGEST = 10  # words of a message that are listed
@@ -18,23 +19,28 @@ def lines(data: dict) -> Iterator[str]:
 
 def _headline(data: dict) -> dict[str, str]:
     unseen, runs, half = data["unseen"], data.get("runs"), data.get("at_half")
-    rows = {"accuracy": f"{data['accuracy']:.2%}  ({_errors(data)}; 95 % interval {_interval(data['accuracy_interval'])})"}
+    rows = {"accuracy": _accuracy(data)}
     if runs:
-        rows["runs"] = f"{', '.join(str(run['errors']) for run in runs)} errors; the figures here are their means"
+        errors = [run["errors"] for run in runs]
+        spread = f"{min(errors)} to {max(errors)}, standard deviation {stdev(errors):.1f}"
+        rows["runs"] = f"{', '.join(map(str, errors))} errors ({spread}); the figures and intervals here are their means"
     if "saved" in data:
-        rows["saved model"] = f"{data['saved']['accuracy']:.2%}  ({_errors(data['saved'])})"
-    if not unseen["n"]:
+        rows["saved model"] = _accuracy(data["saved"])
+    if unseen["n"] is None:
+        rows["unseen only"] = "unknown without the messages that the model was trained on; name their file with --data"
+    elif not unseen["n"]:
         rows["unseen only"] = "every test message has a near copy in training"
     elif unseen["n"] != data["n"]:
         rows["unseen only"] = f"{unseen['accuracy']:.2%}  ({_errors(unseen)} without a near copy in training)"
     if half:
         rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
-    rows["spam caught"] = _share(data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"])
     ham = data["n"] - data["spam"]
-    rows["ham blocked"] = _share(data["ham_blocked"], ham, "ham", data["ham_groups"], data["ham_blocked_interval"])
-    rows["MCC"] = f"{data['mcc']:.3f}"
-    if data["roc_auc"] is not None:
-        rows["MCC"] += f"  (ROC AUC {data['roc_auc']:.4f}, average precision {data['average_precision']:.4f})"
+    if data["spam"]:
+        rows["spam caught"] = _share(data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"])
+    if ham:
+        rows["ham blocked"] = _share(data["ham_blocked"], ham, "ham", data["ham_groups"], data["ham_blocked_interval"])
+    if data["spam"] and ham:
+        rows["MCC"] = f"{data['mcc']:.3f}  (ROC AUC {data['roc_auc']:.4f}, average precision {data['average_precision']:.4f})"
     rows["p_spam"] = f"log loss {data['log_loss']:.4f}, Brier {data['brier']:.4f}"
     if data["calibration_slope"] is not None:
         rows["p_spam"] += f", calibration slope {data['calibration_slope']:.2f}, intercept {data['calibration_intercept']:+.2f}"
@@ -46,6 +52,10 @@ def _headline(data: dict) -> dict[str, str]:
         rows["epochs"] = f"{data['epochs']}  ({how})"
     rows["seconds"] = ", ".join(f"{phase} {value:.1f}" for phase, value in data["seconds"].items())
     return rows | {"fingerprint": data["fingerprint"]}
+
+
+def _accuracy(data: dict) -> str:
+    return f"{data['accuracy']:.2%}  ({_errors(data)}; 95 % interval {_interval(data['accuracy_interval'])})"
 
 
 def _errors(data: dict) -> str:
@@ -65,13 +75,15 @@ def _interval(bounds: Sequence[float]) -> str:
 
 def _points(bounds: Sequence[float]) -> str:
     """A 95 % interval of a difference, in percentage points."""
+    if bounds[0] == bounds[1] == 0:
+        return "none seen"  # which is not to say that there is none
     return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f} points"
 
 
 def _known(data: dict) -> Iterator[str]:
     known = data.get("known")
     if known and known["n"]:
-        yield f"{'with known':<12} {_errors(known['with_them'])}, the {known['n']:,} that the model was trained on included"
+        yield f"{'with known':<12} {_accuracy(known['with_them'])}, the {known['n']:,} that the model was trained on included"
 
 
 def _against(data: dict) -> Iterator[str]:
@@ -80,11 +92,17 @@ def _against(data: dict) -> Iterator[str]:
         return
     yield ""
     yield (
-        f"{other['model']}: {_errors(other)}; its error rate minus ours {_points(other['difference_interval'])}, "
-        f"McNemar p {other['mcnemar']:.3g}; they differ on {len(other['differ'])} messages"
+        f"{other['model']}: {_errors(other)}, ours {_errors(other['ours'])}; its error rate minus ours "
+        f"{_points(other['difference_interval'])}, McNemar p {other['mcnemar']:.3g}"
     )
-    if other["known"]:
-        yield f"It was trained on {other['known']:,} of these messages."
+    known = other["known"]
+    if known["n"]:
+        yield (
+            f"Left out are {known['n']:,} messages that one of them was trained on; with these it makes "
+            f"{_errors(known['theirs'])}, ours {_errors(known['ours'])}."
+        )
+    yield f"Its fingerprint: {other['fingerprint']}"
+    yield f"They differ on {len(other['differ']):,} messages, the known ones included:"
     for message in other["differ"][:DIFFERENCES]:
         kind = "spam" if message["label"] else "ham"
         yield f"  {kind:<4}  ours {message['ours']:.3f}  theirs {message['theirs']:.3f}  {message['text']}"
@@ -95,15 +113,31 @@ def _baselines(data: dict) -> Iterator[str]:
         return
     difference = "its error rate minus ours"
     yield from ("", f"baseline      errors    MCC  caught  blocked   train  predict  {difference:<28}  McNemar p  settings")
-    yield f"{'ours':<12}  {data['errors']:6.4g}  {data['mcc']:.3f}  {data['spam_caught']:6.2%}  {data['ham_blocked']:7.2%}"
+    yield f"{'ours':<12}  {_beside(data)}  {_seconds(data)}"
     for row in data["baselines"]:
         settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items() if value is not None)
-        best = " (the best of them)" if row["best"] else ""
+        best = " (the fewest errors on these messages)" if row["best"] else ""
         yield (
-            f"{row['name']:<12}  {row['errors']:6}  {row['mcc']:.3f}  {row['spam_caught']:6.2%}  {row['ham_blocked']:7.2%}  "
-            f"{row['train_seconds']:5.1f}s  {row['predict_seconds']:6.2f}s  {_points(row['difference_interval']):<28}  "
-            f"{row['mcnemar']:9.3g}  {settings}{best}"
+            f"{row['name']:<12}  {_beside(row)}  {row['train_seconds']:5.1f}s  {row['predict_seconds']:6.2f}s  "
+            f"{_points(row['difference_interval']):<28}  {row['mcnemar']:9.3g}  {settings}{best}"
         )
+
+
+def _beside(row: dict) -> str:
+    """The columns that ours and the baselines have in common."""
+    mcc = f"{row['mcc']:.3f}" if row["mcc"] is not None else "    –"
+    return f"{row['errors']:6.4g}  {mcc}  {_rate(row['spam_caught'], 6, 2)}  {_rate(row['ham_blocked'], 7, 2)}"
+
+
+def _rate(share: float | None, width: int, digits: int) -> str:
+    return f"{share:{width}.{digits}%}" if share is not None else f"{'–':>{width}}"
+
+
+def _seconds(data: dict) -> str:
+    """Seconds of a run; a saved model was trained at another time, and vectors of its ELMo may come from the cache."""
+    runs, seconds = len(data.get("runs", [0])), data["seconds"]
+    train = f"{seconds['train'] / runs:5.1f}s" if "train" in seconds else f"{'–':>6}"
+    return f"{train}  {seconds['test'] / runs:6.2f}s" + (f"  and {seconds['encode']:.1f}s of ELMo" if "encode" in seconds else "")
 
 
 def _attacks(data: dict) -> Iterator[str]:
@@ -113,8 +147,9 @@ def _attacks(data: dict) -> Iterator[str]:
     for row in data["attacks"]:
         ours, theirs = row["ours"], row["baseline"]
         yield (
-            f"{row['tactic']:<20} {row['share']:5.0%}  {ours['spam_caught']:12.1%}  {ours['ham_blocked']:7.1%}  "
-            f"{theirs['spam_caught']:16.1%}  {theirs['ham_blocked']:7.1%}  {row['ours_at_their_ham_blocked']:23.1%}"
+            f"{row['tactic']:<20} {row['share']:5.0%}  {_rate(ours['spam_caught'], 12, 1)}  {_rate(ours['ham_blocked'], 7, 1)}  "
+            f"{_rate(theirs['spam_caught'], 16, 1)}  {_rate(theirs['ham_blocked'], 7, 1)}  "
+            f"{_rate(row['ours_at_their_ham_blocked'], 23, 1)}"
         )
 
 

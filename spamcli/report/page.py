@@ -1,5 +1,6 @@
 """What `evaluate --json` prints, as one HTML page that needs nothing else: no script, no network, no other file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from spamcli.report.text import LEVELS, shaded, visible
 LISTED = 200  # messages whose text is shown, at most, ...
 ROOM = 600_000  # ... and the characters of HTML that they may take together
 HERE = Path(__file__).parent
+_PATHS = {"file": "path", "against": "model"}  # where the data may have some
 
 
 def render(data: dict, redact: bool = False) -> str:
@@ -22,8 +24,9 @@ def render(data: dict, redact: bool = False) -> str:
 
     Args:
         data: what `evaluate --json` prints. A part that is not in it is not on the page.
-        redact: mask names, numbers and links in the text of messages.
+        redact: mask names, numbers and links in the text of messages, and the folders of files.
     """
+    data = _without_folders(data) if redact else data
     differ = data["against"]["differ"] if "against" in data else []
     mistakes, differing = listed(data["mistakes"], redact, LISTED), listed(differ, redact, LISTED // 4)
     return _template().render(
@@ -37,6 +40,7 @@ def render(data: dict, redact: bool = False) -> str:
         differing=differing,
         shown=len(mistakes) + len(differing),
         levels=range(1, LEVELS + 1),
+        ours_seconds=_own_seconds(data),
         **drawn(data),
     )
 
@@ -46,8 +50,7 @@ def write(data: dict, path: Path, redact: bool = False) -> None:
 
     Raises: WriteError, if it cannot be written.
     """
-    if path.exists() and not path.is_file():
-        raise WriteError(f"{path}: is not a file; name one for the report")
+    check_place(path)
     page = render(data, redact).encode("utf-8")
     try:
         with unfinished(path.parent, ".html") as partial:
@@ -55,6 +58,16 @@ def write(data: dict, path: Path, redact: bool = False) -> None:
             finish(partial, path)
     except OSError as error:
         raise WriteError(f"{path}: the report cannot be written: {error.strerror}; name another place") from error
+
+
+def check_place(path: Path) -> None:
+    """Raises: WriteError, if no page can be written there."""
+    if path.exists() and not path.is_file():
+        raise WriteError(f"{path}: is not a file; name one for the report")
+    if not path.parent.is_dir():
+        raise WriteError(f"{path}: there is no folder {path.parent}; make it, or name another place for the report")
+    if not os.access(path.parent, os.W_OK):
+        raise WriteError(f"{path}: {path.parent} cannot be written; name another place for the report")
 
 
 def sections(data: dict) -> dict[str, str]:
@@ -105,7 +118,7 @@ def drawn(data: dict) -> dict:
 def confusion(data: dict) -> list[list[float]]:
     """Messages by label (ham, spam) and verdict (ham, spam); of several runs the mean, as the other figures are."""
     spam, ham = data["spam"], data["n"] - data["spam"]
-    caught, blocked = spam * data["spam_caught"], ham * data["ham_blocked"]
+    caught, blocked = spam * (data["spam_caught"] or 0), ham * (data["ham_blocked"] or 0)  # None of none
     return [[ham - blocked, blocked], [spam - caught, caught]]
 
 
@@ -120,6 +133,13 @@ def columns(data: dict) -> dict[str, dict]:
     return {"all messages": data} | {name: scores for name, scores in others.items() if scores}
 
 
+def _without_folders(data: dict) -> dict:
+    """The data with the last part alone of what may be a path: whose computer it was is nobody's business."""
+    elmo = data["elmo"] | {"handle": Path(data["elmo"]["handle"]).name}
+    named = {key: data[key] | {name: Path(data[key][name]).name} for key, name in _PATHS.items() if key in data}
+    return {**data, "elmo": elmo, **named}
+
+
 def listed(messages: Sequence[dict], redact: bool, limit: int) -> list[dict]:
     """The first of the messages, as many as there is room for, with their text as HTML under `html`."""
     rows, room = [], ROOM * limit // LISTED
@@ -130,6 +150,13 @@ def listed(messages: Sequence[dict], redact: bool, limit: int) -> list[dict]:
             break
         rows.append({**message, "html": html})
     return rows
+
+
+def _own_seconds(data: dict) -> str:
+    """Of a run; a saved model was trained at another time."""
+    seconds, runs = data["seconds"], len(data.get("runs", [0]))
+    train, test = (_decimals(seconds[name] / runs, 1) if name in seconds else "–" for name in ("train", "test"))
+    return f"{train} + {test}"
 
 
 def _template():
@@ -154,6 +181,17 @@ def _interval(bounds: Sequence[float], digits: int = 2, to: str = " to ") -> str
     return f"{100 * bounds[0]:.{digits}f}{to}{_percent(bounds[1], digits)}"
 
 
+def _difference(bounds: Sequence[float]) -> str:
+    if bounds[0] == bounds[1] == 0:
+        return "none seen"
+    low, high = (f"{100 * bound:+.2f}".replace("-", "−") for bound in bounds)
+    return f"{low} to {high} points"
+
+
+def _of(counts: Sequence[float]) -> str:
+    return f"{_count(counts[0])} of {_count(counts[1])}"
+
+
 def _count(number: float) -> str:
     """A mean over runs keeps one decimal."""
     return f"{round(number, 1):,.1f}".removesuffix(".0")
@@ -167,10 +205,11 @@ FILTERS = {
     "percent": _percent,
     "interval": _interval,
     "span": lambda bounds, digits=2: _interval(bounds, digits, "–"),
+    "of": _of,
     "count": _count,
     "decimals": _decimals,
     "short": lambda number: f"{number:.6g}",
     "fine": lambda number: _decimals(number, 4),
-    "points": lambda share: f"{100 * share:+.2f}".replace("-", "−"),
+    "difference": _difference,
     "chance": lambda p: "below 0.001" if p < 0.001 else f"{p:.3f}",
 }

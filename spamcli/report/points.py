@@ -6,7 +6,7 @@ import numpy as np
 
 from spamcli.metrics import wilson
 
-LENGTHS = (5, 10, 20, 30, 50)  # tokens, each the last of its bin
+LENGTHS = (5, 10, 20, 30, 50)  # words, each the last of its bin
 
 
 class Bin(NamedTuple):
