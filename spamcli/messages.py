@@ -98,9 +98,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFoundError(
-            f"{path}: no such file; correct its name, or get the collection with `spamcli download`"
-        ) from error
+        raise NotFoundError(f"{path}: no such file; correct its name, or get the collection with `spamcli download`") from error
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror}); name a file of messages") from error
     if not data.strip():

@@ -63,7 +63,9 @@ def test_every_option_is_thought_of(verb, options):
 def test_training_otherwise_has_another_fingerprint(fingerprint, cli, tmp_path):
     of_collection = {"raw", "protocol"}
     base = fingerprint("train", "--epochs", "2")
-    others = [fingerprint("train", "--epochs", "2", *arguments) for name, arguments in TRAIN.items() if name not in of_collection]
+    others = [
+        fingerprint("train", "--epochs", "2", *arguments) for name, arguments in TRAIN.items() if name not in of_collection
+    ]
     cli("pretrain", TINY_MESSAGES, "-o", "other", "--tokens", "200", "--config", '{"cells": 4, "projection": 2}')
     others.append(fingerprint("train", "--epochs", "2", "--elmo", tmp_path / "other"))
     others.append(fingerprint("train", "--epochs", "2", "--data", TINY_MESSAGES))

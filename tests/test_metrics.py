@@ -205,7 +205,9 @@ def test_copies_of_a_message_tell_the_bootstrap_nothing_new():
     ours, theirs = (np.array(part) for part in wrong(both=10, ours=20, theirs=40, neither=330))
     groups = np.random.default_rng(0).permutation(400)
     once = cluster_bootstrap([ours], [theirs], groups, seed=1)
-    assert cluster_bootstrap(np.tile(ours, 3)[None], np.tile(theirs, 3)[None], np.tile(groups, 3), seed=1) == pytest.approx(once)
+    assert cluster_bootstrap(np.tile(ours, 3)[None], np.tile(theirs, 3)[None], np.tile(groups, 3), seed=1) == pytest.approx(
+        once
+    )
     low, high = cluster_bootstrap(np.tile(ours, 3)[None], np.tile(theirs, 3)[None], np.arange(1200), seed=1)
     assert (high - low) * sqrt(3) == pytest.approx(once[1] - once[0], rel=0.1)
 

@@ -36,7 +36,9 @@ def _headline(data: dict) -> dict[str, str]:
         rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
     ham = data["n"] - data["spam"]
     if data["spam"]:
-        rows["spam caught"] = _share(data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"])
+        rows["spam caught"] = _share(
+            data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"]
+        )
     if ham:
         rows["ham blocked"] = _share(data["ham_blocked"], ham, "ham", data["ham_groups"], data["ham_blocked_interval"])
     if data["spam"] and ham:
@@ -137,7 +139,9 @@ def _seconds(data: dict) -> str:
     """Seconds of a run; a saved model was trained at another time, and vectors of its ELMo may come from the cache."""
     runs, seconds = len(data.get("runs", [0])), data["seconds"]
     train = f"{seconds['train'] / runs:5.1f}s" if "train" in seconds else f"{'–':>6}"
-    return f"{train}  {seconds['test'] / runs:6.2f}s" + (f"  and {seconds['encode']:.1f}s of ELMo" if "encode" in seconds else "")
+    return f"{train}  {seconds['test'] / runs:6.2f}s" + (
+        f"  and {seconds['encode']:.1f}s of ELMo" if "encode" in seconds else ""
+    )
 
 
 def _attacks(data: dict) -> Iterator[str]:
