@@ -10,7 +10,7 @@ from spamcli.elmo import ELMo
 from spamcli.errors import SpamcliError
 from spamcli.messages import Messages, read_messages
 from spamcli.protocols import Plan, Split, cross_validation, default_protocol, plan_of, split
-from spamcli.settings import BUILTIN, SEED, HeadSettings
+from spamcli.settings import BUILTIN, SEED, ClassifierSettings
 from spamcli.training import Progress, silent
 
 DATA, MODEL = Path("data") / "spam.csv", Path("model")
@@ -98,7 +98,7 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
     )
     recipe = evaluation.Recipe(
         saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens),
-        config.settings if config else HeadSettings(),
+        config.settings if config else ClassifierSettings(),
         options.seed,
     )
     protocol, about, plan, own = _plan(options, messages, config.protocol if config else default_protocol(messages))

@@ -1,16 +1,29 @@
-"""The classifier on top of a frozen ELMo: scalar mix, Dense 256, sigmoid."""
+"""The classifier on top of a frozen ELMo.
 
-from collections.abc import Callable
+Deep: scalar mix, Dense 256, sigmoid, several such heads averaged. Wide, beside it: a linear part over n-grams (Cheng et al.
+2016). Each head, and each linear part, learns without another fold of the training messages; on the messages that they
+have not seen, a logistic regression learns how much to believe either. So p_spam is calibrated as well.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
+from scipy.sparse import csr_matrix
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
-from spamcli.elmo import has_tokens
-from spamcli.settings import THRESHOLD, HeadSettings
+from spamcli import ngrams
+from spamcli.elmo import ELMo, has_tokens
+from spamcli.ngrams import Entries, Linear, TfIdf
+from spamcli.protocols import folds
+from spamcli.settings import ClassifierSettings
 
-EPOCHS_TRIED = 20  # when their number is chosen; in cross-validation inside the training rows, more gained nothing
+SVM_C = 1.0  # of the linear part
+STACK_C = 10.0  # of the logistic regression: hardly any regularisation, but a finite answer where classes are separable
 
 
 @keras.saving.register_keras_serializable(package="spamcli")
@@ -40,86 +53,207 @@ class ScalarMix(keras.layers.Layer):
         return {**super().get_config(), "num_layers": self.num_layers}
 
 
-def build_head(num_layers: int, dim: int, settings: HeadSettings) -> keras.Model:
-    """Pooled layers float32 [b, layers, dim] -> scalar mix -> Dense relu -> Dense 1 sigmoid: p_spam float32 [b, 1]."""
-    pooled = keras.Input([num_layers, dim], name="pooled_layers")
-    mixed = ScalarMix(num_layers, name="scalar_mix")(pooled)
-    hidden = keras.layers.Dense(settings.hidden, activation="relu", name="hidden")(mixed)
-    head = keras.Model(pooled, keras.layers.Dense(1, activation="sigmoid", name="p_spam")(hidden))
-    head.compile(
-        keras.optimizers.Adam(settings.learning_rate), "binary_crossentropy", jit_compile=False, steps_per_execution=25
-    )
-    return head
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a classifier knows of n messages.
 
-
-def fit_head(
-    pooled: np.ndarray,
-    labels: np.ndarray,
-    settings: HeadSettings,
-    epochs: int,
-    seed: int,
-    after_epoch: Callable[[int, keras.Model], None] = lambda epoch, head: None,
-) -> keras.Model:
-    """Train a head on pooled layers (float32 [n, 3, dim]) and labels (int [n]).
-
-    Args:
-        after_epoch: called with the number of epochs done and the head.
+    Attributes:
+        pooled: means over the tokens of the biLM's layers, float32 [n, 3, dim]; NaN where there are no tokens.
+        counted: their n-grams.
     """
-    keras.utils.set_random_seed(seed)
-    head = build_head(*pooled.shape[1:], settings)
 
-    messages = tf.data.Dataset.from_tensor_slices((pooled, labels)).shuffle(len(pooled), seed=seed).batch(settings.batch_size)
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: after_epoch(epoch + 1, head))
-    head.fit(messages.prefetch(2), epochs=epochs, verbose=0, shuffle=False, callbacks=[callback])
-    return head
+    pooled: np.ndarray
+    counted: Entries
+
+    @classmethod
+    def of(
+        cls, elmo: ELMo, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> "Features":
+        return cls(elmo.pooled_layers(texts, progress), ngrams.count(texts))
+
+    def __getitem__(self, rows: np.ndarray) -> "Features":
+        """Those of some messages: positions, int [m]."""
+        return Features(self.pooled[rows], self.counted.of(rows))
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    @property
+    def spoken(self) -> np.ndarray:
+        """Which messages have tokens: bool [n]."""
+        return has_tokens(self.pooled)
 
 
-def choose_epochs(
-    pooled: np.ndarray,
-    labels: np.ndarray,
-    train: np.ndarray,
-    validation: np.ndarray,
-    settings: HeadSettings,
-    seed: int,
-    shown: Callable[[int], None] = lambda epoch: None,
-) -> int:
-    """The most epochs, of EPOCHS_TRIED, with errors on the validation part within a standard error of the fewest.
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Features of messages -> log-odds of spam.
 
-    Errors fall to a plateau, and differ by luck there: the fewest alone would often be met by chance early on the way.
-    The lowest log loss comes earlier still, because it counts how sure a head is of its few errors.
-
-    Args:
-        pooled, labels: float32 [n, 3, dim], int [n]; train, validation: positions in them.
-        shown: called with the number of epochs done.
+    Attributes:
+        heads: pooled layers, float32 [b, 3, dim] -> log-odds of each head, float32 [b, heads].
+        wide: None without static features.
+        stack: weight of the heads' mean, weight of the linear part, bias.
+        prior: share of spam in training, p_spam of a message without tokens.
     """
-    errors = []
 
-    def measure(epoch, head):
-        verdicts = p_spam(head, pooled[validation], prior=0.5) >= THRESHOLD
-        errors.append(int((verdicts != labels[validation]).sum()))
-        shown(epoch)
+    heads: keras.Model
+    wide: Linear | None
+    stack: tuple[float, float, float]
+    prior: float
 
-    fit_head(pooled[train], labels[train], settings, EPOCHS_TRIED, seed, measure)
-    return last_within_one_standard_error(errors, len(validation))
+    def log_odds(self, features: Features) -> np.ndarray:
+        """float64 [n]; exact also where p_spam is rounded to 1."""
+        return self.stacked(_predict(self.heads, features).mean(axis=1), features)
+
+    def stacked(self, deep: np.ndarray, features: Features) -> np.ndarray:
+        """Log-odds of spam from the heads' mean, float64 [n]: float64 [n]."""
+        deep_weight, wide_weight, bias = self.stack
+        wide = self.wide.scores(features.counted, len(features)) if self.wide else 0.0
+        smallest = np.finfo(np.float64).eps
+        prior = logit(np.clip(self.prior, smallest, 1 - smallest))
+        return np.where(features.spoken, deep_weight * deep + wide_weight * wide + bias, prior)
+
+    def p_spam(self, features: Features) -> np.ndarray:
+        """Probability of spam: float64 [n]."""
+        return self.probabilities(self.log_odds(features), features)
+
+    def probabilities(self, log_odds: np.ndarray, features: Features) -> np.ndarray:
+        """Log-odds as probabilities, of messages without tokens the prior itself: float64 [n]."""
+        return np.where(features.spoken, expit(log_odds), self.prior)
+
+    def normalised(self, pooled: np.ndarray) -> np.ndarray:
+        """The layers as they go into the mix: float32 [n, 3, dim]."""
+        return _part(self.heads, self.heads.input, self._mix.input, pooled)
+
+    def deep(self, normalised: np.ndarray) -> np.ndarray:
+        """The heads' mean log-odds of such layers: float64 [n]."""
+        return _part(self.heads, self._mix.input, self.heads.output, normalised).astype(np.float64).mean(axis=1)
+
+    def mixed(self, pooled: np.ndarray) -> np.ndarray:
+        """The mix of the layers: float32 [n, dim]; NaN where there are no tokens."""
+        return _part(self.heads, self.heads.input, self._mix.output, pooled)
+
+    @property
+    def mixing(self) -> dict:
+        """The learned s after its softmax, one weight a layer, and gamma."""
+        return {"s": [float(weight) for weight in ops.softmax(self._mix.s)], "gamma": float(self._mix.gamma)}
+
+    @property
+    def _mix(self) -> ScalarMix:
+        return self.heads.get_layer("scalar_mix")
 
 
-def last_within_one_standard_error(errors: list[int], n: int) -> int:
-    """Position, from 1, of the last of some error counts of n that is at most the fewest plus its (binomial) standard error."""
-    fewest = max(min(errors), 1)  # none in n does not mean that none can happen
-    bound = fewest + (fewest * (1 - fewest / n)) ** 0.5
-    return max(position for position, count in enumerate(errors, start=1) if count <= bound)
+def _part(heads: keras.Model, start, end, values: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.Model(start, end)(values)) if start is not end else values
 
 
-def mixing_weights(head: keras.Model) -> tuple[list[float], float]:
-    """The learned s after its softmax, one weight a layer, and gamma."""
-    mix = head.get_layer("scalar_mix")
-    return [float(weight) for weight in ops.softmax(mix.s)], float(mix.gamma)
-
-
-def p_spam(head: keras.Model, pooled: np.ndarray, prior: float) -> np.ndarray:
-    """p_spam of pooled layers (float32 [n, 3, dim]): float64 [n]; the prior where they are NaN, a message without tokens."""
-    result = np.full(len(pooled), prior)
-    spoken = has_tokens(pooled)
-    if spoken.any():
-        result[spoken] = head.predict_on_batch(pooled[spoken])[:, 0]
+def _predict(heads: keras.Model, features: Features) -> np.ndarray:
+    """Log-odds of each head: float64 [n, heads]; 0 where there are no tokens."""
+    result = np.zeros([len(features), heads.output_shape[1]])
+    if features.spoken.any():
+        result[features.spoken] = heads.predict_on_batch(features.pooled[features.spoken])
     return result
+
+
+def build_heads(num_layers: int, dim: int, settings: ClassifierSettings) -> keras.Model:
+    """Pooled layers float32 [b, layers, dim] -> one scalar mix -> heads of Dense relu, Dense 1: float32 [b, heads].
+
+    The paper normalises layers "in some cases" (section 3.2) and adds "a moderate amount of dropout" (3.3); so do we, unless
+    the settings say otherwise.
+    """
+    layers = pooled = keras.Input([num_layers, dim], name="pooled_layers")
+    if settings.normalise:
+        layers = keras.layers.Normalization(axis=(1, 2), name="normalisation")(layers)
+    mixed = ScalarMix(num_layers, name="scalar_mix")(layers)  # [b, dim]
+    log_odds = []
+    for head in range(settings.heads):
+        x = keras.layers.Dropout(settings.dropout)(mixed) if settings.dropout else mixed
+        x = keras.layers.Dense(settings.hidden, activation="relu", name=f"hidden_{head}")(x)
+        x = keras.layers.Dropout(settings.hidden_dropout)(x) if settings.hidden_dropout else x
+        log_odds.append(keras.layers.Dense(1, name=f"log_odds_{head}")(x))
+    return keras.Model(pooled, keras.layers.Concatenate(name="log_odds")(log_odds) if len(log_odds) > 1 else log_odds[0])
+
+
+def fit_classifier(
+    features: Features,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    settings: ClassifierSettings,
+    seed: int,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Classifier:
+    """Train on messages that have tokens.
+
+    Args:
+        labels, groups: int [n] (0 ham, 1 spam); int [n], of near copies, which no fold tears apart.
+        after_epoch: called with the number of epochs done.
+    Raises: ValueError, if a class has fewer groups than there are heads.
+    """
+    held_out = np.zeros([len(labels), settings.heads], bool)
+    if settings.heads > 1:
+        for head, (_, test) in enumerate(folds(labels, groups, settings.heads, seed)):
+            held_out[test, head] = True
+    heads = fit_heads(features.pooled, labels, held_out, settings, seed, after_epoch)
+    wide, stack = None, (1.0, 0.0, 0.0)
+    if settings.heads > 1:
+        scores = [_predict(heads, features)[held_out]]  # [n], each message's from the head that has not seen it
+        if settings.static == "ngrams":
+            wide, unseen = _fit_wide(features.counted, labels, held_out, seed)
+            scores.append(unseen)
+        stacked = LogisticRegression(C=STACK_C, tol=1e-8, max_iter=1000).fit(np.stack(scores, axis=1), labels)
+        weights = [*stacked.coef_[0].tolist(), 0.0][:2]
+        stack = (*weights, float(stacked.intercept_[0]))
+    return Classifier(heads, wide, stack, float(labels.mean()))
+
+
+def fit_heads(
+    pooled: np.ndarray,
+    labels: np.ndarray,
+    held_out: np.ndarray,
+    settings: ClassifierSettings,
+    seed: int,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> keras.Model:
+    """Train heads side by side on pooled layers, float32 [n, 3, dim], and labels, int [n].
+
+    Args:
+        held_out: which message is kept from which head, bool [n, heads]. The mix, four numbers, learns from all.
+    """
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    heads = build_heads(*pooled.shape[1:], settings)
+    if settings.normalise:
+        heads.get_layer("normalisation").adapt(pooled)
+    heads.compile(keras.optimizers.Adam(settings.learning_rate), crossentropy, jit_compile=False, steps_per_execution=25)
+    targets = np.where(held_out, HELD_OUT, labels[:, None]).astype(np.float32)
+    messages = tf.data.Dataset.from_tensor_slices((pooled, targets)).shuffle(len(pooled), seed=seed).batch(settings.batch_size)
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: after_epoch(epoch + 1))
+    heads.fit(messages.prefetch(2), epochs=settings.epochs, verbose=0, shuffle=False, callbacks=[callback])
+    trained = build_heads(*pooled.shape[1:], settings)  # without the optimizer's numbers, twice as many as the heads'
+    trained.set_weights(heads.get_weights())
+    if settings.normalise:
+        trained.get_layer("normalisation").finalize_state()
+    return trained
+
+
+HELD_OUT = -1.0  # a target that teaches nothing
+
+
+def crossentropy(targets, log_odds):
+    """Binary cross-entropy of targets and log-odds, float32 [b, heads], where something is to be learned, summed: [b]."""
+    losses = ops.binary_crossentropy(ops.maximum(targets, 0.0), log_odds, from_logits=True)
+    return ops.sum(ops.where(targets == HELD_OUT, 0.0, losses), axis=-1)
+
+
+def _fit_wide(counted: Entries, labels: np.ndarray, held_out: np.ndarray, seed: int) -> tuple[Linear, np.ndarray]:
+    """The mean of a linear SVM for each fold, and every message's score by the one that has not seen it, float64 [n]."""
+    tfidf = TfIdf.of(counted, len(labels))
+    values = tfidf.weigh(counted)
+    matrix = csr_matrix((values.values, (values.messages, values.columns)), shape=(len(labels), len(tfidf.columns)))
+    unseen, parts = np.zeros(len(labels)), []
+    for test in held_out.T:
+        svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(matrix[~test], labels[~test])
+        unseen[test] = svm.decision_function(matrix[test])
+        parts.append((svm.coef_[0], svm.intercept_[0]))
+    weights, biases = zip(*parts)
+    return Linear(tfidf, np.mean(weights, axis=0).astype(np.float32), float(np.mean(biases))), unseen

@@ -8,14 +8,14 @@ import numpy as np
 
 from spamcli import attacks, training
 from spamcli.baselines import BASELINES, Baseline, at_equal_ham_blocked, fit_baseline
-from spamcli.classifier import p_spam
+from spamcli.classifier import Features
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
 from spamcli.evaluation import Evaluation
 from spamcli.metrics import cluster_bootstrap, mcnemar, mean_scores, score
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import MIN_GROUPS, Plan, near_copy_groups
-from spamcli.settings import HeadSettings
+from spamcli.settings import ClassifierSettings
 from spamcli.training import Progress, silent
 
 ATTACKED = "chars"  # the baseline that stands beside us under attack
@@ -72,11 +72,12 @@ def beside_model(evaluation: Evaluation, model: TrainedModel, other: TrainedMode
     if not new.any():
         raise DataError(f"{name}: it or this model was trained on each of the test messages; name others with --test")
     theirs, ours = other.p_spam(test["text"].tolist()), evaluation.p_spam[0]
-    verdicts, every = theirs >= other.config.threshold, np.full(len(new), True)
+    threshold, every = other.config.settings.threshold, np.full(len(new), True)
+    verdicts = theirs >= threshold
 
     def figures(rows: np.ndarray) -> tuple[dict, dict]:
         groups = None if evaluation.groups is None else evaluation.groups[rows]
-        return asdict(score(labels[rows], theirs[rows], other.config.threshold, groups)), asdict(evaluation.scores_of(rows))
+        return asdict(score(labels[rows], theirs[rows], threshold, groups)), asdict(evaluation.scores_of(rows))
 
     their_figures, our_figures = figures(new)
     with_known = dict(zip(("theirs", "ours"), figures(every)))
@@ -153,11 +154,11 @@ def _fit(name: str, plan: Plan, learn: np.ndarray, seed: int) -> Baseline:
     return fit_baseline(name, part["text"].tolist(), part["label"].to_numpy(), plan.groups_of(learn), seed)
 
 
-def learning_curve(elmo: ELMo, settings: HeadSettings, plan: Plan, seed: int, progress: Progress = silent) -> list[dict]:
+def learning_curve(elmo: ELMo, settings: ClassifierSettings, plan: Plan, seed: int, progress: Progress = silent) -> list[dict]:
     """Errors on the test part after learning from a share of the training groups, drawn once, each share in the next."""
     ((learn, test),) = plan.runs[0]
     labels = plan.frame["label"].to_numpy()
-    pooled = elmo.pooled_layers(plan.frame["text"].tolist())
+    features = Features.of(elmo, plan.frame["text"].tolist())
     groups = plan.groups_of(learn)
     order = np.random.default_rng(seed).permutation(np.unique(groups))
     rows = []
@@ -165,8 +166,8 @@ def learning_curve(elmo: ELMo, settings: HeadSettings, plan: Plan, seed: int, pr
         progress("learning curve", number, len(LEARNING_CURVE))
         part = learn[np.isin(groups, order[: round(share * len(order))])]
         if any(len(np.unique(plan.groups[part][labels[part] == label])) < MIN_GROUPS for label in (0, 1)):
-            continue  # too few to choose the number of epochs on
-        head = training.learn(pooled[part], labels[part], plan.groups_of(part), settings, seed)
-        figures = score(labels[test], p_spam(head, pooled[test], float(labels[part].mean())), 0.5)
+            continue  # too few for folds
+        classifier = training.learn(features[part], labels[part], plan.groups_of(part), settings, seed)
+        figures = score(labels[test], classifier.p_spam(features[test]), settings.threshold)
         rows.append({"n": len(part), **{name: getattr(figures, name) for name in ("errors", "accuracy", "accuracy_interval")}})
     return rows

@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from spamcli import classifier, training
+from spamcli import training
+from spamcli.classifier import Features
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
 from spamcli.messages import Messages
 from spamcli.metrics import Scores, mean_scores, score
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Plan, Split, near_copy_groups, unseen_by
-from spamcli.settings import RECIPE, SEED, THRESHOLD, HeadSettings
+from spamcli.settings import EVEN, SEED, ClassifierSettings
 from spamcli.training import Progress, silent, timed
 
 
@@ -79,8 +80,8 @@ class Evaluation:
             "seconds": self.seconds,
             "unseen": asdict(unseen) if unseen else {"n": none, "accuracy": None, "errors": none},
         }
-        if self.threshold != THRESHOLD:
-            values["at_half"] = asdict(self.scores_of(np.full(len(self.test), True), THRESHOLD))
+        if self.threshold != EVEN:
+            values["at_half"] = asdict(self.scores_of(np.full(len(self.test), True), EVEN))
         if len(self.p_spam) > 1:
             values["runs"] = [asdict(score(self.test["label"], p_spam, self.threshold, self.groups)) for p_spam in self.p_spam]
         return values
@@ -121,30 +122,24 @@ def _measured(model, protocol, fingerprint, test, groups, details, progress) -> 
     config, seconds = model.config, {}
     with timed(seconds, "test"):
         p_spam = model.p_spam(test["text"].tolist(), lambda done, total: progress("ELMo, test messages", done, total))
-    about = {"mixing": config.mixing, "elmo": config.elmo, "recipe": config.recipe, "seed": config.seed}
-    details = {**about, **{name: config.head[name] for name in ("epochs", "epochs_chosen")}, **details}
-    return Evaluation(protocol, fingerprint, test, groups, p_spam[None], config.threshold, details, seconds)
+    settings = config.settings
+    about = {"mixing": config.mixing, "elmo": config.elmo, "recipe": settings.recipe, "epochs": settings.epochs}
+    details = {**about, "seed": config.seed, **details}
+    return Evaluation(protocol, fingerprint, test, groups, p_spam[None], settings.threshold, details, seconds)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What trains a classifier: an ELMo, and the settings and the seed of the head; of each run the next seed."""
+    """What trains a classifier: an ELMo, settings and a seed; of each run the next seed."""
 
     elmo: ELMo
-    settings: HeadSettings
+    settings: ClassifierSettings
     seed: int = SEED
 
     @property
     def fingerprint(self) -> str:
         """The settings behind a figure, but for the messages."""
-        parts = {
-            "threshold": THRESHOLD,
-            "elmo": self.elmo.fingerprint[:8],
-            "recipe": RECIPE,
-            "epochs": self.settings.epochs or "chosen",
-            **{name: value for name, value in self.settings.unusual.items() if name != "epochs"},
-            **training.versions(),
-        }
+        parts = {"elmo": self.elmo.fingerprint[:8], **self.settings.fingerprint, **training.versions()}
         return " | ".join(f"{name} {value}" for name, value in parts.items())
 
 
@@ -158,24 +153,25 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
     """
     texts, labels, seconds = plan.frame["text"].tolist(), plan.frame["label"].to_numpy(), {}
     with timed(seconds, "encode"):
-        pooled = recipe.elmo.pooled_layers(texts, lambda done, total: progress("ELMo", done, total))
+        features = Features.of(recipe.elmo, texts, lambda done, total: progress("ELMo", done, total))
     p_spam = np.zeros([len(plan.runs), len(texts)])
     jobs = [(run, *parts) for run, pairs in enumerate(plan.runs) for parts in pairs]
     for number, (run, learn, test) in enumerate(jobs):
         progress("training afresh", number, len(jobs))
         with timed(seconds, "train"):
             seed = recipe.seed + run
-            head = training.learn(pooled[learn], labels[learn], plan.groups_of(learn), recipe.settings, seed)
+            classifier = training.learn(features[learn], labels[learn], plan.groups_of(learn), recipe.settings, seed)
         with timed(seconds, "test"):
-            p_spam[run, test] = classifier.p_spam(head, pooled[test], prior=float(labels[learn].mean()))
+            p_spam[run, test] = classifier.p_spam(features[test])
     tested = plan.tested
     groups = plan.groups[tested] if protocol == "grouped" else None
     details = {
-        "elmo": {"handle": recipe.elmo.handle, "fingerprint": recipe.elmo.fingerprint, "dim": pooled.shape[2]},
-        "recipe": RECIPE,
+        "elmo": {"handle": recipe.elmo.handle, "fingerprint": recipe.elmo.fingerprint, "dim": features.pooled.shape[2]},
+        "recipe": recipe.settings.recipe,
+        "epochs": recipe.settings.epochs,
         "seed": recipe.seed,
         "runs_of": about,
     }
     fingerprint = f"protocol {protocol} | {about} | {recipe.fingerprint}"
     test = plan.frame.iloc[tested].reset_index(drop=True)
-    return Evaluation(protocol, fingerprint, test, groups, p_spam[:, tested], THRESHOLD, details, seconds)
+    return Evaluation(protocol, fingerprint, test, groups, p_spam[:, tested], recipe.settings.threshold, details, seconds)

@@ -9,13 +9,11 @@ from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import accumulate, combinations
 
-import keras
 import numpy as np
-from scipy.special import logit
 
 from spamcli.characters import replace_surrogates
-from spamcli.classifier import mixing_weights, p_spam
-from spamcli.elmo import NUM_LAYERS, has_tokens
+from spamcli.classifier import Classifier, Features
+from spamcli.elmo import NUM_LAYERS
 from spamcli.model_dir import TrainedModel
 
 MAX_WORDS = 200  # left out one by one; of more, runs of several, so that at most MAX_WORDS ** 2 tokens are read for it
@@ -51,7 +49,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer's weight s in the mix, and what the log-odds lose without it, the other weights scaled up to sum to 1."""
+    """A layer's weight s in the mix, and what the log-odds lose without it, the other weights scaled up to sum to 1.
+
+    Where layers are normalised, it is their normalised numbers that are mixed.
+    """
 
     s: float
     contribution: float
@@ -78,6 +79,7 @@ class Explanation:
         words: in order; `words_together` tokens each, the last perhaps fewer.
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
+        ngrams: what the linear part over n-grams adds to the log-odds; None, if the classifier has none.
         nearest: training messages, the nearest first.
     """
 
@@ -92,6 +94,7 @@ class Explanation:
     flip: Flip | None
     layers: list[Layer]
     gamma: float
+    ngrams: float | None
     nearest: list[Neighbour]
 
     @property
@@ -122,43 +125,28 @@ def explain(
     """
     if training_texts is not None and len(training_texts) != len(model.memory.rows):
         raise ValueError(f"the model has {len(model.memory.rows)} training messages. Received: {len(training_texts)}")
-    threshold = model.config.threshold if threshold is None else threshold
+    threshold = model.config.settings.threshold if threshold is None else threshold
     text = replace_surrogates(text)
     spans, together = runs(token_spans(text, model.elmo.tokenize), max_words)
     message = _Message(model, text, spans, threshold)
     singles = [frozenset([word]) for word in range(len(spans))]
-    pooled = message.read([frozenset(), *singles, frozenset(range(len(spans)))])
-    odds = log_odds(model, pooled)
-    s, gamma = mixing_weights(model.head)
+    whole = message.read([frozenset(), *singles, frozenset(range(len(spans)))])[np.array([0])]
+    odds = [message.log_odds[deletion] for deletion in (frozenset(), *singles, frozenset(range(len(spans))))]
     return Explanation(
         text=text,
         label="spam" if message.is_spam else "ham",
         p_spam=message.p_spam[frozenset()],
         threshold=threshold,
-        log_odds=float(odds[0]),
-        prior_log_odds=float(odds[-1]),
-        words=[Word(text[a:b], a, b, float(odds[0] - left)) for (a, b), left in zip(spans, odds[1:-1], strict=True)],
+        log_odds=odds[0],
+        prior_log_odds=odds[-1],
+        words=[Word(text[a:b], a, b, odds[0] - left) for (a, b), left in zip(spans, odds[1:-1], strict=True)],
         words_together=together,
         flip=_flip(message, together, max_words) if flip else None,
-        layers=_layers(model, pooled[0], s),
-        gamma=gamma,
-        nearest=_nearest(model, pooled[:1], s, training_texts),
+        layers=_layers(model.classifier, whole),
+        gamma=model.classifier.mixing["gamma"],
+        ngrams=_ngrams(model.classifier, whole),
+        nearest=_nearest(model, whole, training_texts),
     )
-
-
-def log_odds(model: TrainedModel, pooled: np.ndarray) -> np.ndarray:
-    """Log-odds of spam of pooled layers (float32 [n, 3, dim]): float64 [n]; the prior's where they are NaN.
-
-    They are the input of the head's last sigmoid, which itself is 1 in float32 from 17 on.
-    """
-    smallest = np.finfo(np.float64).eps
-    result = np.full(len(pooled), logit(np.clip(model.config.prior, smallest, 1 - smallest)))
-    spoken, last = has_tokens(pooled), model.head.layers[-1]
-    if spoken.any():
-        hidden = keras.Model(model.head.input, last.input)(pooled[spoken])
-        kernel, bias = last.get_weights()
-        result[spoken] = (np.asarray(hidden, np.float64) @ kernel + bias)[:, 0]  # [n, hidden] @ [hidden, 1] -> [n]
-    return result
 
 
 def token_spans(text: str, tokenize: Callable[[str], list[str]]) -> list[Span]:
@@ -212,12 +200,13 @@ class _Message:
     def is_spam(self) -> bool:
         return self.p_spam[frozenset()] >= self.threshold
 
-    def read(self, deletions: Sequence[Deletion]) -> np.ndarray:
-        """Pooled layers of what each deletion leaves: float32 [deletions, 3, dim]."""
-        pooled = self.elmo.pooled_layers([without(self.text, self.spans, deletion) for deletion in deletions])
-        self.p_spam |= zip(deletions, p_spam(self.model.head, pooled, self.model.config.prior).tolist())
-        self.log_odds |= zip(deletions, log_odds(self.model, pooled).tolist())
-        return pooled
+    def read(self, deletions: Sequence[Deletion]) -> Features:
+        """Features of what each deletion leaves."""
+        features = Features.of(self.elmo, [without(self.text, self.spans, deletion) for deletion in deletions])
+        log_odds = self.model.classifier.log_odds(features)
+        self.p_spam |= zip(deletions, self.model.classifier.probabilities(log_odds, features).tolist())
+        self.log_odds |= zip(deletions, log_odds.tolist())
+        return features
 
     def ranked(self, deletions: Sequence[Deletion]) -> list[Deletion]:
         """Deletions, those first that leave least of the present verdict."""
@@ -264,21 +253,32 @@ def _needed(message: _Message, deletion: Deletion) -> Deletion:
     return deletion
 
 
-def _layers(model: TrainedModel, pooled: np.ndarray, s: Sequence[float]) -> list[Layer]:
+def _layers(classifier: Classifier, message: Features) -> list[Layer]:
     """The mix without layer j, weights scaled up, is the mix in which the mean of the others stands in its place."""
-    mixes = np.stack([pooled] * (NUM_LAYERS + 1))  # [3, dim] -> [4, 3, dim], the last one unchanged
+    s = classifier.mixing["s"]
+    if not message.spoken[0]:
+        return [Layer(weight, 0.0) for weight in s]
+    mixes = np.repeat(classifier.normalised(message.pooled), NUM_LAYERS + 1, axis=0)  # [4, 3, dim], the last one unchanged
     for j in range(NUM_LAYERS):
-        mixes[j, j] = np.average(np.delete(pooled, j, axis=0), axis=0, weights=np.delete(s, j))
-    *odds, whole = log_odds(model, mixes)
+        mixes[j, j] = np.average(np.delete(mixes[-1], j, axis=0), axis=0, weights=np.delete(s, j))
+    deep = classifier.deep(mixes)
+    *odds, whole = classifier.stacked(deep, message[np.zeros(NUM_LAYERS + 1, int)])
     return [Layer(weight, float(whole - dropped)) for weight, dropped in zip(s, odds, strict=True)]
 
 
-def _nearest(model: TrainedModel, pooled: np.ndarray, s: Sequence[float], texts: Sequence[str] | None) -> list[Neighbour]:
-    """Training messages by the cosine of the mixed vectors; pooled: float32 [1, 3, dim]. None are near no tokens."""
-    if not has_tokens(pooled)[0]:
+def _ngrams(classifier: Classifier, message: Features) -> float | None:
+    """The weighted score of the linear part."""
+    if classifier.wide is None:
+        return None
+    return float(classifier.stack[1] * classifier.wide.scores(message.counted, 1)[0]) if message.spoken[0] else 0.0
+
+
+def _nearest(model: TrainedModel, message: Features, texts: Sequence[str] | None) -> list[Neighbour]:
+    """Training messages by the cosine of the mixed vectors. None are near no tokens."""
+    if not message.spoken[0]:
         return []
     memory = model.memory
-    places = memory.nearest(np.einsum("j,jd->d", s, pooled[0]), NEAREST)
+    places = memory.nearest(model.classifier.mixed(message.pooled)[0], NEAREST)
     known = memory.texts if texts is None else texts
     return [
         Neighbour(

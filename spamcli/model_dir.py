@@ -1,4 +1,4 @@
-"""A trained model, and the directory that holds it: config.json with all that made it, the Keras head, its memory."""
+"""A trained model, and the directory that holds it: config.json with all that made it, the heads, the n-grams, its memory."""
 
 import hashlib
 import json
@@ -11,16 +11,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from spamcli.classifier import p_spam  # and ScalarMix is registered, which loading a head needs
+from spamcli.classifier import Classifier, Features  # and ScalarMix is registered, which loading the heads needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import finish, unfinished
 from spamcli.memory import Memory
 from spamcli.messages import read_bytes, read_messages, reading_fingerprint
+from spamcli.ngrams import Linear
 from spamcli.protocols import Split, split
-from spamcli.settings import PROTOCOLS, RECIPE, HeadSettings
+from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
-FORMAT = 2
+FORMAT = 3
 CONFIG = "config.json"
 
 
@@ -32,8 +33,7 @@ class ModelConfig:
         elmo: handle, fingerprint (SHA-256 of the module), dim.
         data: path, sha256, form, raw, and the columns and labels that were asked for.
         split: how many messages train and test, and the SHA-256 of the two sides.
-        head: epochs, batch_size, hidden, learning_rate; epochs as trained, `epochs_chosen` if on a validation part.
-        prior: share of spam in training, the verdict on a message without tokens.
+        classifier: the fields of `settings.ClassifierSettings`.
         mixing: s (after the softmax) and gamma.
         versions: of spamcli, tensorflow, keras, scikit-learn.
     """
@@ -42,11 +42,8 @@ class ModelConfig:
     data: dict
     protocol: str
     split: dict
-    recipe: str
-    head: dict
+    classifier: dict
     seed: int
-    threshold: float
-    prior: float
     mixing: dict
     versions: dict
 
@@ -56,10 +53,8 @@ class ModelConfig:
         return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
 
     @property
-    def settings(self) -> HeadSettings:
-        """How the head was asked for."""
-        asked = {name: value for name, value in self.head.items() if name != "epochs_chosen"}
-        return HeadSettings(**{**asked, "epochs": None if self.head["epochs_chosen"] else self.head["epochs"]})
+    def settings(self) -> ClassifierSettings:
+        return ClassifierSettings(**self.classifier)
 
     def read_split(self, path: Path) -> Split:
         """The messages that the model was trained and tested on, from the file that holds them.
@@ -85,12 +80,9 @@ class ModelConfig:
         parts = {
             "protocol": self.protocol,
             "seed": self.seed,
-            "threshold": self.threshold,
             "elmo": self.elmo["fingerprint"][:8],
             "data": reading_fingerprint(self.data["sha256"], self.reading),
-            "recipe": self.recipe,
-            "epochs": f"{self.head['epochs']} ({'chosen' if self.head['epochs_chosen'] else 'given'})",
-            **{name: value for name, value in self.settings.unusual.items() if name != "epochs"},
+            **self.settings.fingerprint,
             **self.versions,
         }
         return " | ".join(f"{name} {value}" for name, value in parts.items())
@@ -98,16 +90,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An ELMo, a head on top of it, how they were made, and what is remembered of the training messages."""
+    """An ELMo, a classifier on top of it, how they were made, and what is remembered of the training messages."""
 
     elmo: ELMo
-    head: keras.Model
+    classifier: Classifier
     config: ModelConfig
     memory: Memory
 
     def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
-        return p_spam(self.head, self.elmo.pooled_layers(texts, progress), self.config.prior)
+        return self.classifier.p_spam(Features.of(self.elmo, texts, progress))
 
 
 def save(model: TrainedModel, directory: Path) -> None:
@@ -118,13 +110,19 @@ def save(model: TrainedModel, directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         replaced = _files_named(directory)
-        head = _write(directory, "head", ".keras", model.head.save)
-        memory = _write(directory, "memory", ".npz", model.memory.save)
-        content = {"format": FORMAT, **asdict(model.config), "files": {"head": head, "memory": memory}}
+        classifier = model.classifier
+        files = {
+            "heads": _write(directory, "heads", ".keras", classifier.heads.save),
+            "memory": _write(directory, "memory", ".npz", model.memory.save),
+        }
+        if classifier.wide:
+            files["ngrams"] = _write(directory, "ngrams", ".npz", classifier.wide.save)
+        learned = {"stack": classifier.stack, "prior": classifier.prior}
+        content = {"format": FORMAT, **asdict(model.config), "learned": learned, "files": files}
         with unfinished(directory, ".json") as partial:
             partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             finish(partial, directory / CONFIG)
-        for old in replaced - {head, memory}:
+        for old in replaced - set(files.values()):
             (directory / old).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
@@ -174,7 +172,7 @@ def load(
         elmo: handle of the same module elsewhere; by default the handle it was trained with.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or the ELMo is not the one it was trained with.
     """
-    config, head, memory = _read(directory)
+    config, classifier, memory = _read(directory)
     try:
         encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
     except NotFoundError as error:
@@ -186,38 +184,43 @@ def load(
             f"{directory}: trained with another ELMo than {encoder.handle} is now "
             f"({config.elmo['fingerprint'][:8]}, not {encoder.fingerprint[:8]}); train again, or pass that one by --elmo"
         )
-    return TrainedModel(encoder, head, config, memory)
+    return TrainedModel(encoder, classifier, config, memory)
 
 
-def _read(directory: Path) -> tuple[ModelConfig, keras.Model, Memory]:
-    """Config, head and memory; read again if somebody else has just replaced them."""
-    config, files = _read_config(directory)
+def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
+    """Config, classifier and memory; read again if somebody else has just replaced them."""
+    config, learned, files = _read_config(directory)
     if not all((directory / name).is_file() for name in files.values()):
-        config, files = _read_config(directory)
+        config, learned, files = _read_config(directory)
     for path in (directory / name for name in files.values()):
         if not path.is_file() or _sha256(path) != path.stem.partition("-")[2]:
             raise DataError(f"{path}: missing, or not as it was written; train again")
-    path = directory / files["head"]
+    path = directory / files["heads"]
     try:
-        head = keras.saving.load_model(path, compile=False, safe_mode=True)
+        heads = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a head that this version can read; train again") from error
-    return config, head, Memory.load(directory / files["memory"])
+        raise DataError(f"{path}: not heads that this version can read; train again") from error
+    wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
+    return config, Classifier(heads, wide, **learned), Memory.load(directory / files["memory"])
 
 
-def _read_config(directory: Path) -> tuple[ModelConfig, dict[str, str]]:
-    """The config, and the names of the files of head and memory."""
+def _read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
+    """The config, the numbers that were learned beside it, and the names of the files."""
     path = directory / CONFIG
     if not path.is_file():
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         known = values.pop("format") == FORMAT
-        files = values.pop("files")
-        known = known and files.keys() == {"head", "memory"} and all(Path(name).name == name for name in files.values())
+        files, learned = values.pop("files"), values.pop("learned")
+        learned["stack"] = tuple(learned["stack"])
         config = ModelConfig(**values)
-        known = known and config.recipe == RECIPE and config.protocol in PROTOCOLS
-        numbers = config.threshold, config.prior, config.head["epochs"], config.seed, config.mixing["gamma"]
+        settings = config.settings
+        parts = {"heads", "memory", "ngrams"} if settings.static == "ngrams" else {"heads", "memory"}
+        known = known and files.keys() == parts and all(Path(name).name == name for name in files.values())
+        known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
+        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
+        numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
         known = known and all(isinstance(number, (int, float)) for number in numbers)
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint"))
         known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
@@ -225,13 +228,13 @@ def _read_config(directory: Path) -> tuple[ModelConfig, dict[str, str]]:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
     if not known:
         raise DataError(f"{path}: written by another version of spamcli; train again")
-    return config, files
+    return config, learned, files
 
 
 def _files_named(directory: Path) -> set[str]:
     """The files that the present config names, which the next one makes superfluous."""
     try:
-        return set(_read_config(directory)[1].values())
+        return set(_read_config(directory)[2].values())
     except (NotFoundError, DataError):
         return set()
 

@@ -24,7 +24,7 @@ def predict(model: TrainedModel, texts: Sequence[str], threshold: float | None =
     Args:
         threshold: p_spam from which on the verdict is spam; the model's own by default.
     """
-    threshold = model.config.threshold if threshold is None else threshold
+    threshold = model.config.settings.threshold if threshold is None else threshold
     return [
         Verdict(text, "spam" if p >= threshold else "ham", float(p)) for text, p in zip(texts, model.p_spam(texts), strict=True)
     ]

@@ -1,28 +1,41 @@
 """Every setting that a user can change, with its default and unit: one home for library, command line and saved models."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 BUILTIN = "builtin"  # the handle of the ELMo inside the package
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
-RECIPE = "tutorial"  # mean pooling, scalar mix, Dense 256 relu, sigmoid
 SEED = 1
-THRESHOLD = 0.5  # p_spam from which on the verdict is spam
+EVEN = 0.5  # the threshold at which ham blocked and spam missed count the same
 BATCH_NUMBERS = 896 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory
 
 
 @dataclass(frozen=True)
-class HeadSettings:
-    """How the head is trained. The defaults are the tutorial's, but for the epochs, which it set to 1."""
+class ClassifierSettings:
+    """How a classifier is trained on pooled layers. docs/accuracy.md has what decided on the defaults."""
 
-    epochs: int | None = None  # None: chosen on a validation part of the training messages
-    batch_size: int = 60  # messages
+    recipe: str = "wide-and-deep"  # a key of RECIPES, which the other settings began with
+    epochs: int = 30
+    batch_size: int = 240  # messages
     hidden: int = 256  # units of the dense layer
-    learning_rate: float = 1e-3  # Adam's
+    learning_rate: float = 2e-3  # Adam's
+    normalise: bool = True  # each number of the pooled layers, to mean 0 and variance 1 over the training messages
+    dropout: float = 0.3  # of the mixed layers
+    hidden_dropout: float = 0.5  # of the dense layer
+    heads: int = 5  # averaged, each trained without another part of the messages; a single one is trained on all
+    static: str = "ngrams"  # one of STATIC; what stands beside the biLM: needs more than one head
+    threshold: float = 0.85  # p_spam from which on the verdict is spam: ham blocked counts as much as six spam missed
 
     @property
-    def unusual(self) -> dict:
-        """The settings that are not the default's."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+    def fingerprint(self) -> dict:
+        """The recipe, its threshold, and the other settings that are not the recipe's."""
+        usual = asdict(RECIPES[self.recipe])
+        unusual = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return {"recipe": self.recipe, "threshold": self.threshold} | unusual
+
+
+STATIC = ("none", "ngrams")  # nothing; a linear part over character n-grams and words
+TUTORIAL = ClassifierSettings("tutorial", 20, 60, 256, 1e-3, False, 0.0, 0.0, heads=1, static="none", threshold=EVEN)
+RECIPES = {settings.recipe: settings for settings in (ClassifierSettings(), TUTORIAL)}
 
 
 @dataclass(frozen=True)

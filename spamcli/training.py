@@ -1,23 +1,24 @@
-"""Training: messages -> pooled layers -> a head fitted to them."""
+"""Training: messages -> their features -> a classifier fitted to them."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import keras
 import numpy as np
 import sklearn
 import tensorflow as tf
 
-from spamcli import __version__, classifier
-from spamcli.elmo import ELMo, has_tokens
+from spamcli import __version__
+from spamcli.classifier import Classifier, Features, fit_classifier
+from spamcli.elmo import ELMo
 from spamcli.errors import DataError
 from spamcli.memory import Memory
 from spamcli.messages import Messages
 from spamcli.model_dir import ModelConfig, TrainedModel
-from spamcli.protocols import Split, near_copy_groups, validation_split
-from spamcli.settings import RECIPE, THRESHOLD, HeadSettings
+from spamcli.protocols import Split, near_copy_groups
+from spamcli.settings import ClassifierSettings
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -38,50 +39,38 @@ def train(
     messages: Messages,
     split: Split,
     elmo: ELMo,
-    settings: HeadSettings,
+    settings: ClassifierSettings,
     seed: int,
     progress: Progress = silent,
     keep_messages: bool = False,
 ) -> tuple[TrainedModel, dict[str, float]]:
-    """Fit a head to the training messages of a split; the test messages are not looked at.
-
-    With `settings.epochs` None their number is chosen on a fifth of the training messages, near copies kept together;
-    then all of them are fitted.
+    """Fit a classifier to the training messages of a split; the test messages are not looked at.
 
     Args:
         keep_messages: the model remembers the training messages' text, too.
     Returns: the model, and the seconds of each phase.
-    Raises: DataError, if no training message has a token.
+    Raises: DataError, if no training message has a token, or there are too few.
     """
     seconds: dict[str, float] = {}
     texts, labels = split.train["text"].tolist(), split.train["label"].to_numpy()
     with timed(seconds, "encode"):
-        pooled = elmo.pooled_layers(texts, lambda done, total: progress("ELMo, training messages", done, total))
-    if not has_tokens(pooled).any():
+        features = Features.of(elmo, texts, lambda done, total: progress("ELMo, training messages", done, total))
+    if not features.spoken.any():
         raise DataError(f"{messages.path}: no training message has a token; check the text column")
-    fitted = settings
-    if settings.epochs is None:
-        with timed(seconds, "choose_epochs"):
-            fitted = replace(settings, epochs=choose_epochs(pooled, labels, near_copy_groups(texts), settings, seed, progress))
     with timed(seconds, "fit"):
-        head = fit(pooled, labels, fitted, seed, progress)
-    s, gamma = classifier.mixing_weights(head)
+        classifier = learn(features, labels, near_copy_groups(texts), settings, seed, progress)
     config = ModelConfig(
-        elmo={"handle": elmo.handle, "fingerprint": elmo.fingerprint, "dim": pooled.shape[2]},
+        elmo={"handle": elmo.handle, "fingerprint": elmo.fingerprint, "dim": features.pooled.shape[2]},
         data={"path": str(messages.path), "sha256": messages.sha256, "form": messages.form, **messages.reading},
         protocol=split.protocol,
         split=split.summary,
-        recipe=RECIPE,
-        head={**asdict(fitted), "epochs_chosen": settings.epochs is None},
+        classifier=asdict(settings),
         seed=seed,
-        threshold=THRESHOLD,
-        prior=float(labels.mean()),
-        mixing={"s": s, "gamma": gamma},
+        mixing=classifier.mixing,
         versions=versions(),
     )
-    mixed = np.einsum("j,njd->nd", s, pooled)
-    memory = Memory.of(texts, split.train["row"], labels, mixed, keep_messages)
-    return TrainedModel(elmo, head, config, memory), seconds
+    memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
+    return TrainedModel(elmo, classifier, config, memory), seconds
 
 
 def versions() -> dict[str, str]:
@@ -90,35 +79,29 @@ def versions() -> dict[str, str]:
     return {"spamcli": __version__, **{name: library.__version__ for name, library in libraries.items()}}
 
 
-def learn(pooled, labels, groups, settings: HeadSettings, seed: int) -> keras.Model:
-    """A head, its number of epochs chosen if the settings leave it open; arguments as in `choose_epochs`."""
-    epochs = settings.epochs or choose_epochs(pooled, labels, groups, settings, seed)
-    return fit(pooled, labels, replace(settings, epochs=epochs), seed)
-
-
-def fit(pooled, labels, settings: HeadSettings, seed: int, progress: Progress = silent) -> keras.Model:
-    """A head fitted to the messages that have tokens, for `settings.epochs`; arguments as in `choose_epochs`."""
-    spoken = has_tokens(pooled)
-
-    def shown(epoch: int, head: keras.Model) -> None:
-        progress("head", epoch, settings.epochs)
-
-    return classifier.fit_head(pooled[spoken], labels[spoken], settings, settings.epochs, seed, shown)
-
-
-def choose_epochs(pooled, labels, groups, settings: HeadSettings, seed: int, progress: Progress = silent) -> int:
-    """The number of epochs, chosen on a fifth of the messages, near copies kept together.
+def learn(
+    features: Features,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    settings: ClassifierSettings,
+    seed: int,
+    progress: Progress = silent,
+) -> Classifier:
+    """A classifier fitted to the messages that have tokens.
 
     Args:
-        pooled, labels: float32 [n, 3, dim], int [n]; groups: of near copies, int [n].
-    Raises: DataError, if too few messages have tokens.
+        labels, groups: int [n]; int [n], of near copies.
+    Raises: DataError, if there are too few groups for the heads.
     """
-    spoken = has_tokens(pooled)
-    learn, validate = (part[spoken[part]] for part in validation_split(labels, groups, seed))
-    if not (len(learn) and len(validate)):
-        raise DataError("too few distinct messages to choose the number of epochs on; name it with --epochs")
+    spoken = np.flatnonzero(features.spoken)
+    least = min(len(np.unique(groups[spoken][labels[spoken] == label])) for label in (0, 1))
+    if least < settings.heads:
+        raise DataError(
+            f"the training messages have {least} groups of near copies of a class, and {settings.heads} heads need as many; "
+            "add messages, or train with --recipe tutorial"
+        )
 
     def shown(epoch: int) -> None:
-        progress("choosing epochs", epoch, classifier.EPOCHS_TRIED)
+        progress("classifier", epoch, settings.epochs)
 
-    return classifier.choose_epochs(pooled, labels, learn, validate, settings, seed, shown)
+    return fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, shown)

@@ -16,17 +16,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from spamcli import classifier, evaluation, training
+from spamcli import evaluation, training
+from spamcli.classifier import Features
 from spamcli.elmo import ELMo
 from spamcli.messages import read_messages
 from spamcli.metrics import score
 from spamcli.protocols import cross_validation, split
-from spamcli.settings import HeadSettings
+from spamcli.settings import RECIPES
 
 ROOT = Path(__file__).parents[1]
 OTHER_HAM = ("spamassassin_ham", "masc", "switchboard", "webtext", "tweets")  # of other origins than the collection's
 OTHER_SPAM = "spamassassin_spam"
-EPOCHS = 20  # of a head; the same for all
 LINES = 1000  # of each, between 5 and 40 words
 MISSPELT = """account acc0unt acccount, dog doggy, prize pr1ze prise, message mesage massage, tomorrow tomorow tommorrow,
 free fr33 freee, please pleese pls, claim cla1m, money m0ney mony, winner w1nner winer, bank bamk b4nk, friend freind,
@@ -101,15 +101,16 @@ def trial(module: str, corpora: Path) -> dict[str, str]:
     elmo.pooled_layers(collection.frame["text"].tolist())
     seconds = time.perf_counter() - start
     plan = cross_validation(replace(collection, frame=split(collection, "tutorial", 1).train), num_folds=5, repeats=3, seed=1)
-    labels, pooled = plan.frame["label"].to_numpy(), elmo.pooled_layers(plan.frame["text"].tolist())
-    recipe = evaluation.Recipe(elmo, HeadSettings(epochs=EPOCHS))
+    labels, texts = plan.frame["label"].to_numpy(), plan.frame["text"].tolist()
+    recipe = evaluation.Recipe(elmo, RECIPES["tutorial"])
     p_spam = evaluation.evaluate_recipe(recipe, plan, "grouped", "training rows").p_spam
     scores = [score(labels, p, 0.5) for p in p_spam]
-    heads = [training.fit(pooled, labels, HeadSettings(epochs=EPOCHS), seed) for seed in (1, 2, 3)]
+    features = Features.of(elmo, texts)
+    heads = [training.learn(features, labels, plan.groups, RECIPES["tutorial"], seed) for seed in (1, 2, 3)]
     flagged = {
-        name: np.mean([classifier.p_spam(head, others, 0.5) >= 0.5 for head in heads])
+        name: np.mean([head.p_spam(others) >= 0.5 for head in heads])
         for name in (*OTHER_HAM, OTHER_SPAM)
-        for others in [elmo.pooled_layers(other_lines(corpora, name))]
+        for others in [Features.of(elmo, other_lines(corpora, name))]
     }
     knows, layer1 = sense_accuracy(elmo), sense_accuracy(elmo, "lstm_outputs1")
     card = Path(elmo.directory / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from spamcli import evaluation, messages, protocols, training
 from spamcli.elmo import ELMo
 from spamcli.report.card import command, model_card
-from spamcli.settings import HeadSettings
+from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -17,7 +17,7 @@ from conftest import TINY_MESSAGES  # isort: skip
 def trained(tiny_elmo):
     read = messages.read_messages(TINY_MESSAGES)
     split = protocols.split(read, "grouped", 1)
-    model, _ = training.train(read, split, ELMo(str(tiny_elmo)), HeadSettings(epochs=2), seed=1)
+    model, _ = training.train(read, split, ELMo(str(tiny_elmo)), replace(RECIPES["wide-and-deep"], epochs=2), seed=1)
     return model, evaluation.evaluate(model, split)
 
 
@@ -59,6 +59,4 @@ def test_every_choice_is_in_the_command(trained):
     words = shlex.split(command(replace(config, data=data, seed=7)))
     for pair in (["--text-column", "body"], ["--label-column", "kind"], ["--spam-label", "promo,bad"], ["--seed", "7"]):
         assert words[words.index(pair[0]) + 1] == pair[1]
-    assert "--raw" in words and words[words.index("--epochs") + 1] == "2"
-    chosen = replace(config, head={**config.head, "epochs_chosen": True})
-    assert "--epochs" not in shlex.split(command(chosen))
+    assert "--raw" in words and words[words.index("--epochs") + 1] == "2" and words[words.index("--static") + 1] == "ngrams"

@@ -10,11 +10,11 @@ from spamcli import comparison, evaluation, messages, protocols, training
 from spamcli.baselines import BASELINES, fit_baseline
 from spamcli.elmo import ELMo
 from spamcli.metrics import mcnemar, score
-from spamcli.settings import HeadSettings
+from spamcli.settings import RECIPES, ClassifierSettings
 
 from conftest import TINY_MESSAGES  # isort: skip
 
-SETTINGS = HeadSettings(epochs=3)
+SETTINGS = replace(RECIPES["tutorial"], epochs=3)
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +99,19 @@ def test_a_tested_message_joins_no_groups_of_training():
 
 
 @pytest.mark.slow
-def test_heads_with_chosen_epochs_are_those_of_train(elmo, collection):
+def test_classifiers_of_the_default_recipe_are_those_of_train(elmo, collection):
     split = protocols.split(collection, "grouped", 1)
     result = evaluation.evaluate_recipe(
-        evaluation.Recipe(elmo, HeadSettings(), 1), protocols.plan_of(split, 2), "grouped", "heads 2"
+        evaluation.Recipe(elmo, ClassifierSettings(), 1), protocols.plan_of(split, 2), "grouped", "heads 2"
     )
     for run, seed in enumerate((1, 2)):
-        model = training.train(collection, split, elmo, HeadSettings(), seed=seed)[0]
+        model = training.train(collection, split, elmo, ClassifierSettings(), seed=seed)[0]
         np.testing.assert_allclose(result.p_spam[run], model.p_spam(split.test["text"].tolist()), atol=1e-5)
 
 
 def test_other_thresholds_are_named_apart(trained):
     model, split = trained
-    moved = replace(model, config=replace(model.config, threshold=0.9))
+    moved = replace(model, config=replace(model.config, classifier={**model.config.classifier, "threshold": 0.9}))
     figures = evaluation.evaluate(moved, split).to_dict()
     assert figures["threshold"] == 0.9 and figures["at_half"]["threshold"] == 0.5
     assert "at_half" not in evaluation.evaluate(model, split).to_dict()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from spamcli import characters, messages, model_dir, prediction, protocols, training
-from spamcli.classifier import build_head
+from spamcli.classifier import Features, build_heads
 from spamcli.elmo import ELMo
-from spamcli.explain import PAIRED_WORDS, explain, log_odds, runs, shades, token_spans, without
-from spamcli.settings import HeadSettings
+from spamcli.explain import PAIRED_WORDS, explain, runs, shades, token_spans, without
+from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -31,8 +31,15 @@ def split():
 @pytest.fixture(scope="module")
 def model(tiny_elmo, split):
     read = messages.read_messages(TINY_MESSAGES)
-    slow_learner = HeadSettings(epochs=60, learning_rate=1e-2)
+    slow_learner = replace(RECIPES["tutorial"], epochs=60, learning_rate=1e-2)
     return training.train(read, split, ELMo(str(tiny_elmo)), slow_learner, seed=1)[0]
+
+
+@pytest.fixture(scope="module")
+def wide(tiny_elmo, split):
+    """The default recipe."""
+    read = messages.read_messages(TINY_MESSAGES)
+    return training.train(read, split, ELMo(str(tiny_elmo)), replace(RECIPES["wide-and-deep"], epochs=5), seed=1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +47,19 @@ def wild(model, split):
     """The same model with random hidden units, under which words act together so much that greedy search errs."""
     pooled, random = model.elmo.pooled_layers(split.train["text"].tolist()), np.random.default_rng(0)
     kernel = random.normal(size=[pooled.shape[2], 256]) / pooled.mean(axis=1).std(axis=0)[:, None]
-    head = keras.models.clone_model(model.head)
+    heads = keras.models.clone_model(model.classifier.heads)
     weights = [kernel, -pooled.mean(axis=(0, 1)) @ kernel, random.normal(scale=0.3, size=[256, 1]), np.zeros(1)]
-    head.set_weights([np.zeros(3), np.ones(()), *weights])
-    return replace(model, head=head)
+    heads.set_weights([np.zeros(3), np.ones(()), *weights])
+    return with_heads(model, heads)
 
 
 def certain(model):
     """The same model, but for a spam logit so large that p_spam is 1 in float32."""
-    head = keras.models.clone_model(model.head)
-    *others, bias = model.head.get_weights()
-    head.set_weights([*others, bias + 60])
-    return replace(model, head=head)
+    return replace(model, classifier=replace(model.classifier, stack=(1.0, 0.0, 60.0)))
+
+
+def with_heads(model, heads):
+    return replace(model, classifier=replace(model.classifier, heads=heads))
 
 
 def brute_force(model, text):
@@ -59,6 +67,12 @@ def brute_force(model, text):
     tokens = model.elmo.tokenize(text)
     odds = [logit(model.p_spam([" ".join(left)])[0]) for left in [tokens, *leave_one_out(tokens)]]
     return odds[0] - np.array(odds[1:])
+
+
+def cut_out(model, explanation):
+    """The same, from the text itself, where n-grams are judged: what stands between tokens is theirs, too."""
+    left = p_without(model, explanation, [[word] for word in range(len(explanation.words))])
+    return logit(model.p_spam([explanation.text])[0]) - logit(left)
 
 
 def leave_one_out(tokens):
@@ -117,7 +131,7 @@ def test_verdict_is_predicts_own(model):
 def test_additive_or_not_both_sums_are_stated(model):
     one = explain(model, "WIN")
     assert one.sum_of_contributions == pytest.approx(one.log_odds - one.prior_log_odds)
-    assert one.prior_log_odds == pytest.approx(logit(model.config.prior))
+    assert one.prior_log_odds == pytest.approx(logit(model.classifier.prior))
     many = explain(model, CALL)
     assert many.sum_of_contributions == pytest.approx(brute_force(model, CALL).sum(), abs=1e-3)
     assert abs(many.sum_of_contributions - (many.log_odds - many.prior_log_odds)) > 0.1
@@ -125,9 +139,9 @@ def test_additive_or_not_both_sums_are_stated(model):
 
 def test_log_odds_are_those_of_p_spam(model):
     texts = ["See you at six", "WIN a prize now", ""]
-    odds = log_odds(model, model.elmo.pooled_layers(texts))
-    np.testing.assert_allclose(expit(odds), model.p_spam(texts), atol=1e-6)
-    assert log_odds(replace(model, config=replace(model.config, prior=0.0)), np.full([1, 3, 0], np.nan))[0] < -30
+    features = Features.of(model.elmo, texts)
+    np.testing.assert_allclose(expit(model.classifier.log_odds(features)), model.p_spam(texts), atol=1e-6)
+    assert replace(model.classifier, prior=0.0).log_odds(features)[2] < -30
 
 
 def test_log_odds_still_tell_where_p_spam_is_rounded_to_1(model):
@@ -193,7 +207,7 @@ def test_the_work_is_bounded(model, words, max_words):
 
 def test_no_flip_where_the_verdict_never_changes(model):
     assert explain(model, CALL, threshold=0.0).flip is None
-    assert explain(certain(model), "WIN a prize", threshold=min(model.config.prior, 0.5)).flip is None
+    assert explain(certain(model), "WIN a prize", threshold=min(model.classifier.prior, 0.5)).flip is None
 
 
 def test_layers_by_hand(model):
@@ -204,14 +218,29 @@ def test_layers_by_hand(model):
         weights = np.where(np.arange(3) == j, 0, s) / (1 - s[j])
         mixed = np.einsum("j,jd->d", weights, pooled[0])
         alone = np.stack([mixed] * 3)[None]  # any mix of three equal layers is that layer
-        assert layer.contribution == pytest.approx(explanation.log_odds - log_odds(model, alone)[0], abs=1e-4)
+        assert layer.contribution == pytest.approx(explanation.log_odds - model.classifier.deep(alone)[0], abs=1e-4)
 
 
 def test_a_layer_that_is_not_mixed_in_contributes_nothing(model):
-    head = build_head(3, model.config.elmo["dim"], HeadSettings())
-    head.get_layer("scalar_mix").s.assign([-40.0, 0.0, 0.0])
-    layers = explain(replace(model, head=head), CALL).layers
+    heads = build_heads(3, model.config.elmo["dim"], RECIPES["tutorial"])
+    heads.get_layer("scalar_mix").s.assign([-40.0, 0.0, 0.0])
+    layers = explain(with_heads(model, heads), CALL).layers
     assert layers[0].contribution == pytest.approx(0, abs=1e-5) and abs(layers[1].contribution) > 1e-4
+
+
+def test_parts_of_the_default_recipe_by_hand(wide):
+    """Log-odds are the heads' and the n-grams' shares and a bias; a layer's share is of the normalised layers."""
+    explanation, features = explain(wide, CALL), Features.of(wide.elmo, [CALL])
+    deep, wide_weight, bias = wide.classifier.stack
+    heads = np.asarray(wide.classifier.heads(features.pooled)).mean()
+    assert explanation.log_odds == pytest.approx(deep * heads + explanation.ngrams + bias, abs=1e-4)
+    assert explanation.ngrams == pytest.approx(wide_weight * wide.classifier.wide.scores(features.counted, 1)[0])
+    np.testing.assert_allclose([word.contribution for word in explanation.words], cut_out(wide, explanation), atol=1e-4)
+    normalised, s = wide.classifier.normalised(features.pooled), np.array([layer.s for layer in explanation.layers])
+    weights = np.array([0, *s[1:]]) / (1 - s[0])
+    alone = np.stack([np.einsum("j,jd->d", weights, normalised[0])] * 3)[None]
+    lost = deep * (heads - wide.classifier.deep(alone)[0])
+    assert explanation.layers[0].contribution == pytest.approx(lost, abs=1e-4)
 
 
 @pytest.mark.parametrize("max_words", [3, 200])
@@ -326,11 +355,11 @@ def test_with_the_builtin_elmo_and_the_real_collection(spam_csv, tmp_path_factor
     split = protocols.split(collection, "tutorial", 1)
     small = replace(split, train=split.train[:1500])
     elmo = ELMo("builtin", tmp_path_factory.mktemp("pooled"))
-    model, _ = training.train(collection, small, elmo, HeadSettings(epochs=5), seed=1)
+    model, _ = training.train(collection, small, elmo, replace(RECIPES["wide-and-deep"], epochs=5), seed=1)
     text = "URGENT! You have won a FREE prize, txt CLAIM to 81010 (150p/msg)"
     explanation = explain(model, text)
     assert explanation.label == "spam" and all(near.label == "spam" for near in explanation.nearest)
-    np.testing.assert_allclose([word.contribution for word in explanation.words], brute_force(model, text), atol=1e-3)
+    np.testing.assert_allclose([word.contribution for word in explanation.words], cut_out(model, explanation), atol=1e-3)
     check_flip(model, explanation)
     by_contribution = sorted(explanation.words, key=lambda word: word.contribution)
     assert {word.token for word in by_contribution[-6:]} & {"81010", "150p", "FREE", "CLAIM", "prize", "txt"}

@@ -7,7 +7,7 @@ import spamcli
 
 PACKAGE = Path(spamcli.__file__).parent
 ORDER = (
-    "errors files settings collection messages sources protocols metrics memory characters modules bilm elmo classifier "
+    "errors files settings collection messages sources protocols metrics memory characters modules bilm elmo ngrams classifier "
     "model_dir training evaluation attacks baselines comparison prediction explain assessment report cli __main__"
 ).split()
 

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from spamcli import messages, model_dir, protocols, training
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
-from spamcli.settings import HeadSettings
+from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -22,7 +22,7 @@ TEXTS = ["See you at six", "WIN a prize now", ""]
 def trained(tiny_elmo):
     read = messages.read_messages(TINY_MESSAGES)
     split = protocols.split(read, "grouped", 1)
-    return training.train(read, split, ELMo(str(tiny_elmo)), HeadSettings(epochs=2), seed=1)[0]
+    return training.train(read, split, ELMo(str(tiny_elmo)), replace(RECIPES["wide-and-deep"], epochs=2), seed=1)[0]
 
 
 @pytest.fixture
@@ -35,19 +35,13 @@ def test_read_back_it_gives_the_same_verdicts(trained, saved):
     loaded = model_dir.load(saved)
     np.testing.assert_allclose(loaded.p_spam(TEXTS), trained.p_spam(TEXTS), atol=1e-6)
     assert loaded.config == trained.config
-    assert loaded.p_spam([""])[0] == trained.config.prior
+    assert loaded.p_spam([""])[0] == trained.classifier.prior
 
 
 def test_config_holds_all_that_made_it(saved):
     config = json.loads((saved / "config.json").read_text())
-    assert config["format"] == 2 and config["protocol"] == "grouped" and config["seed"] == 1
-    assert config["head"] == {
-        "epochs": 2,
-        "epochs_chosen": False,
-        "batch_size": 60,
-        "hidden": 256,
-        "learning_rate": 1e-3,
-    }
+    assert config["format"] == 3 and config["protocol"] == "grouped" and config["seed"] == 1
+    assert config["classifier"] == asdict(replace(RECIPES["wide-and-deep"], epochs=2))
     assert len(config["elmo"]["fingerprint"]) == len(config["data"]["sha256"]) == 64
     assert set(config["versions"]) == {"spamcli", "tensorflow", "keras", "scikit-learn"}
 
@@ -55,10 +49,10 @@ def test_config_holds_all_that_made_it(saved):
 def test_overwriting_leaves_one_of_each_and_nothing_half_written(trained, saved):
     model_dir.save(trained, saved)
     names = sorted(path.name.partition("-")[0] for path in saved.iterdir())
-    assert names == ["config.json", "head", "memory"]
+    assert names == ["config.json", "heads", "memory", "ngrams"]
 
 
-@pytest.mark.parametrize("part", ["head", "memory"])
+@pytest.mark.parametrize("part", ["heads", "memory", "ngrams"])
 def test_a_flipped_bit_is_found_and_named(saved, part):
     (path,) = saved.glob(f"{part}-*")
     data = bytearray(path.read_bytes())
@@ -80,9 +74,7 @@ def test_memory_recognises_training_messages_and_holds_no_text(trained, saved):
 
 
 def test_settings_are_as_they_were_asked_for(trained):
-    assert trained.config.settings == HeadSettings(epochs=2)
-    chosen = replace(trained.config, head={**trained.config.head, "epochs_chosen": True})
-    assert chosen.settings == HeadSettings()
+    assert trained.config.settings == replace(RECIPES["wide-and-deep"], epochs=2)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +82,15 @@ def test_settings_are_as_they_were_asked_for(trained):
     [
         lambda config: config.update(format=99),
         lambda config: config.update(surprise=1),
-        lambda config: config.pop("head"),
+        lambda config: config.pop("classifier"),
+        lambda config: config.pop("learned"),
+        lambda config: config["learned"].update(prior="0"),
+        lambda config: config["learned"].update(stack=[1.0]),
+        lambda config: config["classifier"].update(recipe="unknown"),
+        lambda config: config["classifier"].update(surprise=1),
+        lambda config: config["files"].pop("ngrams"),
         lambda config: config.update(files={}),
-        lambda config: config["files"].update(head="../config.json"),
+        lambda config: config["files"].update(heads="../config.json"),
         lambda config: config["files"].update(surprise="x"),
         lambda config: config["files"].update(memory=7),
         lambda config: config["elmo"].update(fingerprint="0" * 64),
@@ -147,7 +145,7 @@ def test_elmo_that_has_gone_away_is_named(saved, trained, tmp_path):
     (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(NotFoundError, match="--elmo"):
         model_dir.load(saved)
-    assert model_dir.load(saved, elmo=trained.elmo.handle).config.prior == trained.config.prior
+    assert model_dir.load(saved, elmo=trained.elmo.handle).classifier.prior == trained.classifier.prior
 
 
 def test_no_model_there(tmp_path):
@@ -162,21 +160,33 @@ def test_place_that_cannot_be_written(trained, tmp_path):
     assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "mine"
 
 
+OTHERS = {
+    "recipe": "tutorial",
+    "epochs": 3,
+    "batch_size": 30,
+    "hidden": 8,
+    "learning_rate": 0.1,
+    "normalise": False,
+    "dropout": 0.0,
+    "hidden_dropout": 0.1,
+    "heads": 3,
+    "static": "none",
+    "threshold": 0.4,
+}
+
+
 def test_fingerprints_differ_where_settings_differ(trained):
+    assert OTHERS.keys() == trained.config.classifier.keys()
     config = trained.config
     others = [
         replace(config, seed=2),
         replace(config, protocol="tutorial"),
-        replace(config, threshold=0.4),
-        replace(config, head={**config.head, "epochs": 3}),
-        replace(config, head={**config.head, "batch_size": 30}),
+        *(replace(config, classifier={**config.classifier, name: value}) for name, value in OTHERS.items()),
         replace(config, elmo={**config.elmo, "fingerprint": "f" * 64}),
         replace(config, data={**config.data, "sha256": "f" * 64}),
         replace(config, data={**config.data, "raw": True}),
         replace(config, data={**config.data, "text_column": "other"}),
         replace(config, data={**config.data, "spam_labels": ["promo"]}),
-        replace(config, head={**config.head, "hidden": 8}),
-        replace(config, head={**config.head, "learning_rate": 0.1}),
         *(replace(config, versions={**config.versions, name: "0"}) for name in config.versions),
     ]
     assert len({c.fingerprint for c in [config, *others]}) == len(others) + 1

@@ -29,7 +29,7 @@ from spamcli.cli.terminal import (
     verdict_line,
 )
 from spamcli.errors import SpamcliError
-from spamcli.settings import BUILTIN, PROTOCOLS, SEED, HeadSettings
+from spamcli.settings import BUILTIN, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
 
 
 @click.command()
@@ -55,8 +55,10 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @click.option("--keep-messages", is_flag=True, help="Keep the training messages' text in the model, for explanations.")
 @shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
-@click.option("--epochs", type=click.IntRange(1), help="1 is the tutorial's; by default chosen on a validation part.")
-@click.option("--batch-size", type=click.IntRange(1), default=HeadSettings.batch_size, show_default=True)
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default=ClassifierSettings.recipe, show_default=True)
+@click.option("--static", type=click.Choice(STATIC), help="What stands beside the ELMo; by default the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="By default the recipe's; 1 is what the tutorial did.")
+@click.option("--batch-size", type=click.IntRange(1), help="Messages; by default the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True)
 @budget_option
 @model_option
@@ -70,6 +72,8 @@ def train(
     keep_messages,
     elmo,
     protocol,
+    recipe,
+    static,
     epochs,
     batch_size,
     seed,
@@ -79,8 +83,12 @@ def train(
 ):
     """Train a classifier, write it to --model, and measure it on the test messages.
 
-    Example: spamcli train --epochs 1 --model tutorial-model
+    Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
+    chosen = {"epochs": epochs, "static": static, "batch_size": batch_size}
+    settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
+    if settings.static != "none" and settings.heads == 1:
+        raise click.UsageError(f"--static {static} is not for --recipe {recipe}, which is the tutorial's and nothing else.")
     from spamcli import messages, protocols
 
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
@@ -93,7 +101,6 @@ def train(
     model_dir.check_place(model)
     encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=on_terminal(sys.stderr))
     with progress_bar() as progress:
-        settings = HeadSettings(epochs=epochs, batch_size=batch_size)
         trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages)
         model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)

@@ -4,6 +4,7 @@ import shlex
 
 from spamcli.model_dir import ModelConfig
 from spamcli.report.lines import lines
+from spamcli.settings import ClassifierSettings
 
 _LIMITS = {
     "collection": """
@@ -19,6 +20,7 @@ _TEXT = {
     False: "The model holds no message text, but hashes and vectors of the training messages.",
     True: "**The model holds the text of the training messages**; pass it on only as you would pass them on.",
 }
+_STATIC = {"none": "", "ngrams": "; beside them a linear SVM over hashed n-grams, stacked"}
 _LICENCES = {
     "collection": "The SMS Spam Collection: Almeida and Gómez Hidalgo hold its copyright; CC BY 4.0 at UCI; cite them.",
     "other": "The training messages remain their authors'.",
@@ -28,12 +30,13 @@ _LICENCES = {
 def model_card(config: ModelConfig, evaluation: dict, keeps_messages: bool = False) -> str:
     """Markdown; `evaluation` is what `train --json` prints, `keeps_messages` whether training text is in the model."""
     kind = "collection" if config.data["form"] in ("spam.csv", "uci") else "other"
+    settings = config.settings
     figures = "\n".join(f"    {line}" for line in lines(evaluation))
     return f"""# A spam classifier trained by spamcli {config.versions["spamcli"]}
 
 A frozen ELMo ({config.elmo["handle"]}, fingerprint {config.elmo["fingerprint"][:16]}), the means of its layers over the
-tokens, their scalar mix, Dense {config.head["hidden"]} and a sigmoid (recipe {config.recipe}). The verdict is spam from
-p_spam {config.threshold:g} on.
+tokens, their scalar mix, {heads(settings)}{_STATIC[settings.static]} (recipe {settings.recipe}).
+The verdict is spam from p_spam {settings.threshold:g} on.
 
 ## Data
 
@@ -58,12 +61,18 @@ split {config.split["sha256"][:16]}. {_TEXT[keeps_messages]}
 """
 
 
+def heads(settings: ClassifierSettings) -> str:
+    number = f"{settings.heads} heads of " if settings.heads > 1 else ""
+    averaged = ", averaged" if settings.heads > 1 else ""
+    return f"{number}Dense {settings.hidden} and a sigmoid{averaged}"
+
+
 def command(config: ModelConfig) -> str:
     """What trains it again."""
     settings = config.settings
     words = ["spamcli", "train", "--data", config.data["path"], "--elmo", config.elmo["handle"]]
     words += ["--protocol", config.protocol, "--seed", str(config.seed), "--batch-size", str(settings.batch_size)]
-    words += ["--epochs", str(settings.epochs)] if settings.epochs else []
+    words += ["--recipe", settings.recipe, "--epochs", str(settings.epochs), "--static", settings.static]
     words += ["--raw"] if config.data["raw"] else []
     for option in ("text_column", "label_column"):
         words += [f"--{option.replace('_', '-')}", config.data[option]] if config.data[option] else []

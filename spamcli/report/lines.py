@@ -49,9 +49,6 @@ def _headline(data: dict) -> dict[str, str]:
     if "mixing" in data:
         s = ", ".join(f"{weight:.3f}" for weight in data["mixing"]["s"])
         rows["mixing"] = f"s {s} (char-CNN, LSTM 1, LSTM 2), gamma {data['mixing']['gamma']:.3f}"
-    if "epochs" in data:
-        how = "chosen on a validation part of the training messages" if data["epochs_chosen"] else "as asked"
-        rows["epochs"] = f"{data['epochs']}  ({how})"
     rows["seconds"] = ", ".join(f"{phase} {value:.1f}" for phase, value in data["seconds"].items())
     return rows | {"fingerprint": data["fingerprint"]}
 
@@ -149,12 +146,9 @@ def _attacks(data: dict) -> Iterator[str]:
         return
     yield from ("", "attack               share  ours: caught  blocked  baseline: caught  blocked  ours at its ham blocked")
     for row in data["attacks"]:
-        ours, theirs = row["ours"], row["baseline"]
-        yield (
-            f"{row['tactic']:<20} {row['share']:5.0%}  {_rate(ours['spam_caught'], 12, 1)}  {_rate(ours['ham_blocked'], 7, 1)}  "
-            f"{_rate(theirs['spam_caught'], 16, 1)}  {_rate(theirs['ham_blocked'], 7, 1)}  "
-            f"{_rate(row['ours_at_their_ham_blocked'], 23, 1)}"
-        )
+        rates = [row[who][what] for who in ("ours", "baseline") for what in ("spam_caught", "ham_blocked")]
+        shown = [_rate(rate, width, 1) for rate, width in zip([*rates, row["ours_at_their_ham_blocked"]], (12, 7, 16, 7, 23))]
+        yield f"{row['tactic']:<20} {row['share']:5.0%}  {'  '.join(shown)}"
 
 
 def explanation_lines(data: dict) -> Iterator[str]:
@@ -180,5 +174,7 @@ def explanation_lines(data: dict) -> Iterator[str]:
     layers = zip(("char-CNN", "LSTM 1", "LSTM 2"), data["layers"])
     shares = (f"{name} s {layer['s']:.3f} ({layer['contribution']:+.2f})" for name, layer in layers)
     yield f"layers       {', '.join(shares)}"
+    if data["ngrams"] is not None:
+        yield f"n-grams      add {data['ngrams']:+.2f}"
     for near in data["nearest"]:
         yield f"near         {near['label']:<4} row {near['row']}, cosine {near['cosine']:.3f}  {near['text'] or ''}".rstrip()

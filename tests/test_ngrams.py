@@ -1,0 +1,119 @@
+"""The conventional features: n-grams are what they should be, and a message's numbers are its own."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from spamcli.errors import DataError
+from spamcli.ngrams import BITS, Entries, Linear, TfIdf, count
+
+TEXTS = ["Free entry, claim your prize now", "free FREE free prize", "see you there then", "okay then see you there then"]
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
+
+
+def plain(text: str) -> tuple[Counter, Counter]:
+    """Character and word n-grams with loops."""
+    words = text.lower().split()
+    padded = [f" {word} " for word in words]
+    characters = Counter(word[i : i + n] for word in padded for n in (2, 3, 4, 5) for i in range(len(word) - n + 1))
+    return characters, Counter(words) + Counter(zip(words, words[1:]))
+
+
+def of_message(entries: Entries, message: int) -> tuple[list[float], list[float]]:
+    """The values of one message, sorted: of characters, of words."""
+    inside = entries.messages == message
+    words = entries.columns[inside] >= 1 << BITS
+    values = entries.values[inside]
+    return sorted(values[~words]), sorted(values[words])
+
+
+@given(st.lists(ANY_TEXT, max_size=4))
+def test_every_ngram_is_counted(texts):
+    counted = count(texts)
+    for message, text in enumerate(texts):
+        for ours, theirs in zip(of_message(counted, message), plain(text)):
+            assert ours == sorted(theirs.values())
+
+
+def test_one_ngram_has_one_column_and_others_have_others():
+    """Wherever it stands, and however long its word."""
+    columns = {}
+    for text in ("prize", "prizes now", "a prize", "riz"):
+        counted = count([text])
+        columns[text] = set(counted.columns)
+        assert len(columns[text]) == sum(map(len, plain(text)))
+    shared = {pair: len(columns[pair[0]] & columns[pair[1]]) for pair in (("prize", "prizes now"), ("prize", "a prize"))}
+    for (left, right), number in shared.items():
+        assert number == sum(len(a & b) for a, b in zip(plain(left), plain(right)))
+    assert len(columns["prize"] & columns["riz"]) == 3  # ri, iz, riz
+
+
+def test_weights_are_scikit_learns():
+    """Where words have at least three letters, with which its definition of n-grams is ours."""
+    entries = count(TEXTS)
+    weighed = TfIdf.of(entries, len(TEXTS)).weigh(entries)
+    known = TfIdf.of(entries, len(TEXTS)).columns
+    values = Entries(weighed.messages, known[weighed.columns], weighed.values)
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit_transform(TEXTS)
+    words = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2), sublinear_tf=True).fit_transform(TEXTS)
+    for message in range(len(TEXTS)):
+        for ours, theirs in zip(of_message(values, message), (characters[message].data, words[message].data)):
+            np.testing.assert_allclose(ours, np.sort(theirs), rtol=1e-6)
+
+
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5), st.data())
+def test_a_messages_entries_are_its_own_in_any_company(texts, data):
+    rows = np.array(data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=6)), int)
+    chosen, alone = count(texts).of(rows), count([texts[row] for row in rows])
+    for ours, theirs in zip((chosen.messages, chosen.columns, chosen.values), (alone.messages, alone.columns, alone.values)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def linear() -> Linear:
+    entries = count(TEXTS)
+    tfidf = TfIdf.of(entries, len(TEXTS))
+    return Linear(tfidf, np.random.default_rng(0).normal(size=len(tfidf.columns)).astype(np.float32), 0.25)
+
+
+def test_scores_by_hand():
+    score = linear()
+    weighed = score.tfidf.weigh(count(TEXTS))
+    for message, total in enumerate(score.scores(count(TEXTS), len(TEXTS))):
+        mine = weighed.messages == message
+        assert total == pytest.approx(sum(weighed.values[mine] * score.weights[weighed.columns[mine]]) + 0.25)
+
+
+def test_what_training_never_showed_has_no_say():
+    score = linear()
+    known, padded, unknown = score.scores(count(["see you", "see you 日本語", "日本語"]), 3)
+    assert unknown == 0.25 and known != 0.25
+    assert score.scores(count(["", " \t "]), 2).tolist() == [0.25, 0.25]
+    assert np.sign(padded - 0.25) == np.sign(known - 0.25)  # but for n-grams with the space between
+
+
+def test_nothing_known_at_all():
+    nothing = Linear(TfIdf.of(count([""]), 1), np.zeros(0, np.float32), -1.0)
+    assert nothing.scores(count(["any text"]), 1).tolist() == [-1.0]
+
+
+def test_read_back_it_gives_the_same_scores(tmp_path):
+    linear().save(tmp_path / "ngrams.npz")
+    back = Linear.load(tmp_path / "ngrams.npz")
+    np.testing.assert_array_equal(back.scores(count(TEXTS), 4), linear().scores(count(TEXTS), 4))
+    content = (tmp_path / "ngrams.npz").read_bytes()
+    assert b"prize" not in content
+
+
+def test_a_damaged_file_is_said_to_be_one(tmp_path):
+    path = tmp_path / "ngrams.npz"
+    linear().save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match="damaged"):
+        Linear.load(path)
+    np.savez(path, columns=np.zeros(3, np.int32), idf=np.zeros(2), weights=np.zeros(3), bias=0.0)
+    with pytest.raises(DataError, match="damaged"):
+        Linear.load(path)
