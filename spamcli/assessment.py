@@ -81,7 +81,7 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
 def _own_split(config: model_dir.ModelConfig, options: Options) -> Split | None:
     """What the model was trained and tested on; None, if its file is not there and nothing that is asked for needs it."""
     try:
-        return config.read_split(options.data or Path(config.data["path"]))
+        return model_dir.read_split(config, options.data or Path(config.data["path"]))
     except SpamcliError:
         if not options.test or options.data or options.baseline or options.attack:
             raise

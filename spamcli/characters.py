@@ -5,7 +5,7 @@ of the batch that holds no token. Inside a token the unused places hold `PAD_CHA
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -65,3 +65,12 @@ def sentence_marks(max_characters: int) -> np.ndarray:
     ids[:, 0], ids[:, 2] = BEGIN_WORD, END_WORD
     ids[:, 1] = BEGIN_SENTENCE, END_SENTENCE
     return ids
+
+
+def batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[range]:
+    """Cut messages in order of length into batches of at most `max_batch_tokens` padded tokens, at least one message each."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > max_batch_tokens:
+            yield range(start, end)
+            start = end

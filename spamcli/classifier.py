@@ -133,6 +133,14 @@ class Classifier:
         return _part(self.heads, self.heads.input, self._mix.output, pooled)
 
     @property
+    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation that the layers are normalised with: float32, [1, 3, dim] or 0 and 1."""
+        if "normalisation" not in {layer.name for layer in self.heads.layers}:
+            return np.float32(0), np.float32(1)
+        layer = self.heads.get_layer("normalisation")
+        return np.asarray(layer.mean), np.maximum(np.sqrt(np.asarray(layer.variance)), keras.backend.epsilon())
+
+    @property
     def mixing(self) -> dict:
         """The learned s after its softmax, one weight a layer, and gamma."""
         return {"s": [float(weight) for weight in ops.softmax(self._mix.s)], "gamma": float(self._mix.gamma)}
@@ -164,10 +172,10 @@ def build_heads(num_layers: int, dim: int, settings: ClassifierSettings) -> kera
     if settings.normalise:
         layers = keras.layers.Normalization(axis=(1, 2), name="normalisation")(layers)
     mixed = ScalarMix(num_layers, name="scalar_mix")(layers)  # [b, dim]
+    mixed = keras.layers.Dropout(settings.dropout)(mixed) if settings.dropout else mixed
     log_odds = []
     for head in range(settings.heads):
-        x = keras.layers.Dropout(settings.dropout)(mixed) if settings.dropout else mixed
-        x = keras.layers.Dense(settings.hidden, activation="relu", name=f"hidden_{head}")(x)
+        x = keras.layers.Dense(settings.hidden, activation="relu", name=f"hidden_{head}")(mixed)
         x = keras.layers.Dropout(settings.hidden_dropout)(x) if settings.hidden_dropout else x
         log_odds.append(keras.layers.Dense(1, name=f"log_odds_{head}")(x))
     return keras.Model(pooled, keras.layers.Concatenate(name="log_odds")(log_odds) if len(log_odds) > 1 else log_odds[0])
@@ -224,7 +232,7 @@ def fit_heads(
     heads = build_heads(*pooled.shape[1:], settings)
     if settings.normalise:
         heads.get_layer("normalisation").adapt(pooled)
-    heads.compile(keras.optimizers.Adam(settings.learning_rate), crossentropy, jit_compile=False, steps_per_execution=25)
+    heads.compile(keras.optimizers.Adam(settings.learning_rate), crossentropy, jit_compile=False)
     targets = np.where(held_out, HELD_OUT, labels[:, None]).astype(np.float32)
     messages = tf.data.Dataset.from_tensor_slices((pooled, targets)).shuffle(len(pooled), seed=seed).batch(settings.batch_size)
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: after_epoch(epoch + 1))

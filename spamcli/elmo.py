@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from spamcli import modules
-from spamcli.characters import TOKENIZERS
+from spamcli.characters import TOKENIZERS, batches
 from spamcli.errors import UnavailableError
 from spamcli.settings import BATCH_NUMBERS, BUILTIN
 
@@ -44,7 +44,9 @@ class ELMo:
         self.directory, self.max_batch_tokens = modules.resolve(handle, progress), max_batch_tokens
         self.handle = handle if handle == BUILTIN or "://" in handle else str(self.directory.resolve())
         self.fingerprint = modules.fingerprint(self.directory)
-        self.tokenize = TOKENIZERS[modules.tokenizer(self.directory)]
+        self.tokenizer = modules.tokenizer(self.directory)
+        self.tokenize = TOKENIZERS[self.tokenizer]
+        self.cache_directory = cache
         self.cache = open_cache(cache, self.fingerprint) if cache else None
         self._signature = None
 
@@ -120,15 +122,6 @@ class ELMo:
         if not np.isfinite(pooled).all():
             raise UnavailableError(f"{self.handle}: the module gave vectors that are not finite; use another one")
         return pooled
-
-
-def batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[range]:
-    """Cut messages in order of length into batches of at most `max_batch_tokens` padded tokens, at least one message each."""
-    start = 0
-    for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or (end + 1 - start) * lengths[end] > max_batch_tokens:
-            yield range(start, end)
-            start = end
 
 
 class PooledCache:

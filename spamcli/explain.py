@@ -121,7 +121,7 @@ def explain(
         threshold: p_spam from which on the verdict is spam; the model's own by default.
         max_words: more are left out in runs of several, so that at most max_words ** 2 tokens are read for it.
         flip: look for a deletion that flips the verdict, some ten times the work of all the rest.
-        training_texts: of the user's own file (`config.read_split(path).train["text"]`), for a model that keeps none.
+        training_texts: of the user's own file (see `model_dir.read_split`), for a model that keeps none.
     """
     if training_texts is not None and len(training_texts) != len(model.memory.rows):
         raise ValueError(f"the model has {len(model.memory.rows)} training messages. Received: {len(training_texts)}")

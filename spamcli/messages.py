@@ -13,6 +13,7 @@ import pandas as pd
 
 from spamcli import collection
 from spamcli.errors import DataError, NotFoundError
+from spamcli.model_config import reading_fingerprint
 
 TEXT_COLUMNS = ("text", "message", "sms", "v2")
 LABEL_COLUMNS = ("label", "class", "category", "v1")
@@ -85,12 +86,6 @@ def read_messages(
     _check_classes(frame, path, both_classes)
     reading = {"raw": raw, "text_column": text_column, "label_column": label_column, "spam_labels": list(spam_labels)}
     return Messages(frame, path, form, reading, hashlib.sha256(data).hexdigest())
-
-
-def reading_fingerprint(sha256: str, reading: dict) -> str:
-    """What was read, and how, if not by default."""
-    unusual = [name if value is True else f"{name} {value}" for name, value in reading.items() if value]
-    return ", ".join([sha256[:8], *unusual])
 
 
 def read_bytes(path: Path) -> bytes:

@@ -16,90 +16,48 @@ from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import finish, unfinished
 from spamcli.memory import Memory
-from spamcli.messages import read_bytes, read_messages, reading_fingerprint
+from spamcli.messages import read_bytes, read_messages
+from spamcli.model_config import CONFIG, FORMAT, ModelConfig, check_files, read_config, sha256
 from spamcli.ngrams import Linear
 from spamcli.protocols import Split, split
-from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
-
-FORMAT = 3
-CONFIG = "config.json"
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that made a model; all of it is written to config.json.
-
-    Attributes:
-        elmo: handle, fingerprint (SHA-256 of the module), dim.
-        data: path, sha256, form, raw, and the columns and labels that were asked for.
-        split: how many messages train and test, and the SHA-256 of the two sides.
-        classifier: the fields of `settings.ClassifierSettings`.
-        mixing: s (after the softmax) and gamma.
-        versions: of spamcli, tensorflow, keras, scikit-learn.
-    """
-
-    elmo: dict
-    data: dict
-    protocol: str
-    split: dict
-    classifier: dict
-    seed: int
-    mixing: dict
-    versions: dict
-
-    @property
-    def reading(self) -> dict:
-        """How the data was read: the keyword arguments of `messages.read_messages`."""
-        return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
-
-    @property
-    def settings(self) -> ClassifierSettings:
-        return ClassifierSettings(**self.classifier)
-
-    def read_split(self, path: Path) -> Split:
-        """The messages that the model was trained and tested on, from the file that holds them.
-
-        Raises: NotFoundError; DataError, if the file is another one or is split otherwise now.
-        """
-        if hashlib.sha256(read_bytes(path)).hexdigest() != self.data["sha256"]:
-            raise DataError(
-                f"{path}: not the file that the model was trained on ({self.data['path']}, "
-                f"sha256 {self.data['sha256'][:8]}...), so its test rows are unknown; name that one with --data"
-            )
-        again = split(read_messages(path, **self.reading), self.protocol, self.seed)
-        if again.summary != self.split:
-            raise DataError(
-                f"{path}: protocol {self.protocol} splits it otherwise than when the model was trained "
-                f"(with {self.versions}), so training rows would be tested; train again"
-            )
-        return again
-
-    @property
-    def fingerprint(self) -> str:
-        """One line that names the settings behind a figure."""
-        parts = {
-            "protocol": self.protocol,
-            "seed": self.seed,
-            "elmo": self.elmo["fingerprint"][:8],
-            "data": reading_fingerprint(self.data["sha256"], self.reading),
-            **self.settings.fingerprint,
-            **self.versions,
-        }
-        return " | ".join(f"{name} {value}" for name, value in parts.items())
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An ELMo, a classifier on top of it, how they were made, and what is remembered of the training messages."""
+    """An ELMo, a classifier on top of it, how they were made, and what is remembered of the training messages.
+
+    Attributes:
+        onnx: the same as one ONNX file, where it was just made; None, if it was loaded or the module cannot be converted.
+    """
 
     elmo: ELMo
     classifier: Classifier
     config: ModelConfig
     memory: Memory
+    onnx: bytes | None = None
 
     def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
         return self.classifier.p_spam(Features.of(self.elmo, texts, progress))
+
+
+def read_split(config: ModelConfig, path: Path) -> Split:
+    """The messages that the model was trained and tested on, from the file that holds them.
+
+    Raises: NotFoundError; DataError, if the file is another one or is split otherwise now.
+    """
+    if hashlib.sha256(read_bytes(path)).hexdigest() != config.data["sha256"]:
+        raise DataError(
+            f"{path}: not the file that the model was trained on ({config.data['path']}, "
+            f"sha256 {config.data['sha256'][:8]}...), so its test rows are unknown; name that one with --data"
+        )
+    again = split(read_messages(path, **config.reading), config.protocol, config.seed)
+    if again.summary != config.split:
+        raise DataError(
+            f"{path}: protocol {config.protocol} splits it otherwise than when the model was trained "
+            f"(with {config.versions}), so training rows would be tested; train again"
+        )
+    return again
 
 
 def save(model: TrainedModel, directory: Path) -> None:
@@ -117,6 +75,8 @@ def save(model: TrainedModel, directory: Path) -> None:
         }
         if classifier.wide:
             files["ngrams"] = _write(directory, "ngrams", ".npz", classifier.wide.save)
+        if model.onnx:
+            files["onnx"] = _write(directory, "model", ".onnx", lambda path: path.write_bytes(model.onnx))
         learned = {"stack": classifier.stack, "prior": classifier.prior}
         content = {"format": FORMAT, **asdict(model.config), "learned": learned, "files": files}
         with unfinished(directory, ".json") as partial:
@@ -147,7 +107,7 @@ def _write(directory: Path, part: str, suffix: str, save: Callable[[Path], None]
     """Write a part of a model under a name that holds its SHA-256; returns the name."""
     with unfinished(directory, suffix) as partial:
         save(partial)
-        name = f"{part}-{_sha256(partial)}{suffix}"
+        name = f"{part}-{sha256(partial)}{suffix}"
         finish(partial, directory / name)
     return name
 
@@ -189,12 +149,10 @@ def load(
 
 def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
     """Config, classifier and memory; read again if somebody else has just replaced them."""
-    config, learned, files = _read_config(directory)
+    config, learned, files = read_config(directory)
     if not all((directory / name).is_file() for name in files.values()):
-        config, learned, files = _read_config(directory)
-    for path in (directory / name for name in files.values()):
-        if not path.is_file() or _sha256(path) != path.stem.partition("-")[2]:
-            raise DataError(f"{path}: missing, or not as it was written; train again")
+        config, learned, files = read_config(directory)
+    check_files(directory, files.values())
     path = directory / files["heads"]
     try:
         heads = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -204,40 +162,9 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
     return config, Classifier(heads, wide, **learned), Memory.load(directory / files["memory"])
 
 
-def _read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
-    """The config, the numbers that were learned beside it, and the names of the files."""
-    path = directory / CONFIG
-    if not path.is_file():
-        raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        known = values.pop("format") == FORMAT
-        files, learned = values.pop("files"), values.pop("learned")
-        learned["stack"] = tuple(learned["stack"])
-        config = ModelConfig(**values)
-        settings = config.settings
-        parts = {"heads", "memory", "ngrams"} if settings.static == "ngrams" else {"heads", "memory"}
-        known = known and files.keys() == parts and all(Path(name).name == name for name in files.values())
-        known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
-        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
-        numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
-        known = known and all(isinstance(number, (int, float)) for number in numbers)
-        known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint"))
-        known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
-    if not known:
-        raise DataError(f"{path}: written by another version of spamcli; train again")
-    return config, learned, files
-
-
 def _files_named(directory: Path) -> set[str]:
     """The files that the present config names, which the next one makes superfluous."""
     try:
-        return set(_read_config(directory)[2].values())
+        return set(read_config(directory)[2].values())
     except (NotFoundError, DataError):
         return set()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

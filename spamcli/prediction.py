@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
-from spamcli.model_dir import TrainedModel
+import numpy as np
+
+from spamcli.model_config import ModelConfig
 
 WINDOW = 2048  # messages judged together
 
@@ -18,7 +21,15 @@ class Verdict:
     p_spam: float
 
 
-def predict(model: TrainedModel, texts: Sequence[str], threshold: float | None = None) -> list[Verdict]:
+class Model(Protocol):
+    """A trained model, on ONNX Runtime (`runtime.Runtime`) or on TensorFlow (`model_dir.TrainedModel`)."""
+
+    config: ModelConfig
+
+    def p_spam(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+def predict(model: Model, texts: Sequence[str], threshold: float | None = None) -> list[Verdict]:
     """A verdict on each message, in order; any text gets one, also an empty one.
 
     Args:
@@ -30,7 +41,7 @@ def predict(model: TrainedModel, texts: Sequence[str], threshold: float | None =
     ]
 
 
-def predict_stream(model: TrainedModel, texts: Iterable[str], threshold: float | None = None) -> Iterator[Verdict]:
+def predict_stream(model: Model, texts: Iterable[str], threshold: float | None = None) -> Iterator[Verdict]:
     """`predict` on any number of messages, a bounded window at a time."""
     texts = iter(texts)
     while window := list(islice(texts, WINDOW)):

@@ -14,10 +14,10 @@ class ClassifierSettings:
     """How a classifier is trained on pooled layers. docs/accuracy.md has what decided on the defaults."""
 
     recipe: str = "wide-and-deep"  # a key of RECIPES, which the other settings began with
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 240  # messages
     hidden: int = 256  # units of the dense layer
-    learning_rate: float = 2e-3  # Adam's
+    learning_rate: float = 4e-3  # Adam's
     normalise: bool = True  # each number of the pooled layers, to mean 0 and variance 1 over the training messages
     dropout: float = 0.3  # of the mixed layers
     hidden_dropout: float = 0.5  # of the dense layer

@@ -10,13 +10,14 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 
-from spamcli import __version__
+from spamcli import __version__, conversion
 from spamcli.classifier import Classifier, Features, fit_classifier
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
 from spamcli.memory import Memory
 from spamcli.messages import Messages
-from spamcli.model_dir import ModelConfig, TrainedModel
+from spamcli.model_config import ModelConfig
+from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Split, near_copy_groups
 from spamcli.settings import ClassifierSettings
 
@@ -49,7 +50,8 @@ def train(
     Args:
         keep_messages: the model remembers the training messages' text, too.
     Returns: the model, and the seconds of each phase.
-    Raises: DataError, if no training message has a token, or there are too few.
+    Raises: DataError, if no training message has a token, or there are too few; UnavailableError, if ONNX Runtime does not
+        agree with TensorFlow.
     """
     seconds: dict[str, float] = {}
     texts, labels = split.train["text"].tolist(), split.train["label"].to_numpy()
@@ -60,7 +62,12 @@ def train(
     with timed(seconds, "fit"):
         classifier = learn(features, labels, near_copy_groups(texts), settings, seed, progress)
     config = ModelConfig(
-        elmo={"handle": elmo.handle, "fingerprint": elmo.fingerprint, "dim": features.pooled.shape[2]},
+        elmo={
+            "handle": elmo.handle,
+            "fingerprint": elmo.fingerprint,
+            "dim": features.pooled.shape[2],
+            "tokenizer": elmo.tokenizer,
+        },
         data={"path": str(messages.path), "sha256": messages.sha256, "form": messages.form, **messages.reading},
         protocol=split.protocol,
         split=split.summary,
@@ -70,7 +77,11 @@ def train(
         versions=versions(),
     )
     memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
-    return TrainedModel(elmo, classifier, config, memory), seconds
+    with timed(seconds, "convert"):
+        converted = conversion.convert(elmo, classifier, elmo.cache_directory)
+        if converted:
+            conversion.check(converted, elmo, classifier, texts)
+    return TrainedModel(elmo, classifier, config, memory, converted), seconds
 
 
 def versions() -> dict[str, str]:

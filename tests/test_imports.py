@@ -7,8 +7,9 @@ import spamcli
 
 PACKAGE = Path(spamcli.__file__).parent
 ORDER = (
-    "errors files settings collection messages sources protocols metrics memory characters modules bilm elmo ngrams classifier "
-    "model_dir training evaluation attacks baselines comparison prediction explain assessment report cli __main__"
+    "errors files settings model_config collection messages sources protocols metrics memory characters modules bilm elmo "
+    "ngrams runtime classifier conversion model_dir training evaluation attacks baselines comparison prediction explain "
+    "assessment report cli __main__"
 ).split()
 
 

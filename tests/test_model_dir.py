@@ -49,10 +49,10 @@ def test_config_holds_all_that_made_it(saved):
 def test_overwriting_leaves_one_of_each_and_nothing_half_written(trained, saved):
     model_dir.save(trained, saved)
     names = sorted(path.name.partition("-")[0] for path in saved.iterdir())
-    assert names == ["config.json", "heads", "memory", "ngrams"]
+    assert names == ["config.json", "heads", "memory", "model", "ngrams"]
 
 
-@pytest.mark.parametrize("part", ["heads", "memory", "ngrams"])
+@pytest.mark.parametrize("part", ["heads", "memory", "model", "ngrams"])
 def test_a_flipped_bit_is_found_and_named(saved, part):
     (path,) = saved.glob(f"{part}-*")
     data = bytearray(path.read_bytes())
@@ -66,7 +66,7 @@ def test_a_flipped_bit_is_found_and_named(saved, part):
 
 def test_memory_recognises_training_messages_and_holds_no_text(trained, saved):
     memory = model_dir.load(saved).memory
-    train = trained.config.read_split(TINY_MESSAGES).train
+    train = model_dir.read_split(trained.config, TINY_MESSAGES).train
     assert memory.knows(train["text"]).all() and memory.texts is None
     assert memory.rows.tolist() == train["row"].tolist() and memory.labels.tolist() == train["label"].tolist()
     content = b"".join(path.read_bytes() for path in saved.iterdir())
@@ -123,9 +123,9 @@ def test_every_part_of_the_config_is_checked(saved, part, value):
 
 def test_split_is_checked_before_anything_is_measured(trained):
     read = messages.read_messages(TINY_MESSAGES)
-    assert trained.config.read_split(TINY_MESSAGES).summary == protocols.split(read, "grouped", 1).summary
+    assert model_dir.read_split(trained.config, TINY_MESSAGES).summary == protocols.split(read, "grouped", 1).summary
     with pytest.raises(DataError, match="splits it otherwise"):
-        replace(trained.config, seed=2).read_split(TINY_MESSAGES)
+        model_dir.read_split(replace(trained.config, seed=2), TINY_MESSAGES)
 
 
 def test_place_is_checked_before_the_work(saved, tmp_path):

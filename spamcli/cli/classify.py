@@ -222,10 +222,9 @@ def predict(texts, threshold, exit_code, explain, elmo, max_batch_tokens, model,
         raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
     if not texts and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("No message. Name it, or send lines to standard input.")
-    load_tensorflow_quietly()
-    from spamcli import model_dir, prediction
+    from spamcli import prediction
 
-    trained = model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
+    trained = _judge(model, elmo, max_batch_tokens, explain)
     any_spam = False
     for verdict in prediction.predict_stream(trained, texts or lines_of(sys.stdin.buffer), threshold):
         any_spam = any_spam or verdict.label == "spam"
@@ -237,6 +236,24 @@ def predict(texts, threshold, exit_code, explain, elmo, max_batch_tokens, model,
             click.echo(json_line(vars(verdict)) if json else verdict_line(verdict))
     if exit_code and any_spam:
         sys.exit(10)
+
+
+def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tensorflow: bool):
+    """The model on ONNX Runtime, unless that cannot be or TensorFlow is needed anyway."""
+    from spamcli.model_config import read_config
+
+    if "onnx" in read_config(model)[2] and not on_tensorflow:
+        from spamcli.runtime import Runtime
+
+        return Runtime(model)
+    if not on_tensorflow:
+        click.echo(
+            "spamcli: spamcli did not write this model's ELMo, so TensorFlow runs it, and takes seconds to load", err=True
+        )
+    load_tensorflow_quietly()
+    from spamcli import model_dir
+
+    return model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
 
 
 @click.command()
@@ -269,9 +286,11 @@ def explain(texts, data, elmo, max_batch_tokens, model, json):
 
 def _training_texts(trained, data: Path | None) -> list[str] | None:
     """Of the user's own file, if it is there; named with --data it has to be the one that the model was trained on."""
+    from spamcli import model_dir
+
     path = data or Path(trained.config.data["path"])
     try:
-        return trained.config.read_split(path).train["text"].tolist()
+        return model_dir.read_split(trained.config, path).train["text"].tolist()
     except SpamcliError:
         if data and data.exists() and not os.environ.get("SPAMCLI_DATA"):
             raise

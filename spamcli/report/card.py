@@ -2,7 +2,7 @@
 
 import shlex
 
-from spamcli.model_dir import ModelConfig
+from spamcli.model_config import ModelConfig
 from spamcli.report.lines import lines
 from spamcli.settings import ClassifierSettings
 

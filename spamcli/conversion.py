@@ -1,0 +1,126 @@
+"""A trained classifier as one ONNX file, from char ids to p_spam, for `runtime`.
+
+The encoder's part is the same for all classifiers on one ELMo: it is converted once and kept in a cache.
+"""
+
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from onnx import compose
+
+from spamcli.bilm.export import SIZES_FILE, read_bilm
+from spamcli.bilm.model import BiLM
+from spamcli.classifier import Classifier, Features
+from spamcli.elmo import ELMo
+from spamcli.errors import UnavailableError
+from spamcli.files import finish, unfinished
+from spamcli.runtime import Session
+
+OPSET, IR_VERSION = 18, 9  # that ONNX Runtime has known since 1.17
+TOLERANCE = 1e-4  # of p_spam, ONNX Runtime's against TensorFlow's
+CHECKED = 64  # messages
+_ENCODER = "encoder-1"  # in the cache's name: count it up when the graph changes
+
+
+def convert(elmo: ELMo, classifier: Classifier, cache: Path | None) -> bytes | None:
+    """The ONNX file; None for a module that spamcli did not write, whose graph it does not know.
+
+    Args:
+        cache: folder for the encoder's part; None for none.
+    """
+    if not (elmo.directory / SIZES_FILE).is_file():
+        return None
+    encoder = _cached_encoder(elmo, cache)
+    joint, shown = [("pooled_layers", "pooled")], ["pooled_layers", "p_spam"]
+    whole = compose.merge_models(encoder, _heads(classifier), io_map=joint, outputs=shown)
+    return whole.SerializeToString()
+
+
+def check(converted: bytes, elmo: ELMo, classifier: Classifier, texts: list[str]) -> None:
+    """Compare p_spam with TensorFlow's, on messages of all lengths in one padded batch.
+
+    Raises: UnavailableError, if they differ by more than TOLERANCE.
+    """
+    spoken = sorted({text for text in texts if elmo.tokenize(text)}, key=len)
+    chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
+    features = Features.of(elmo, chosen)
+    static = classifier.wide.scores(features.counted, len(chosen)) if classifier.wide else np.zeros(len(chosen))
+    ours = Session(converted).p_spam([elmo.tokenize(text) for text in chosen], static)
+    difference = float(np.abs(ours - classifier.p_spam(features)).max())
+    if not difference <= TOLERANCE:
+        raise UnavailableError(
+            f"ONNX Runtime and TensorFlow differ by {difference:.1g} in p_spam; nothing was written; "
+            "update onnxruntime and tf2onnx, and train again"
+        )
+
+
+def _cached_encoder(elmo: ELMo, cache: Path | None) -> onnx.ModelProto:
+    path = cache / f"{_ENCODER}-{elmo.fingerprint[:32]}.onnx" if cache else None
+    if path and path.is_file():
+        try:
+            return onnx.load(path)
+        except (OSError, DecodeError):
+            path.unlink(missing_ok=True)
+    encoder = _encoder(read_bilm(elmo.directory))
+    if path:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished(path.parent, ".onnx") as partial:
+                partial.write_bytes(encoder.SerializeToString())
+                finish(partial, path)
+        except OSError:
+            pass  # made again next time
+    return encoder
+
+
+def _encoder(bilm: BiLM) -> onnx.ModelProto:
+    """char_ids int32 [distinct tokens, chars], places int32 [b, l] -> pooled_layers float32 [b, 3, dim].
+
+    Each place names a row of char_ids, -1 where there is no token. Each distinct token goes through the char-CNN once.
+    """
+    ids = tf.TensorSpec([None, bilm.config.max_characters], tf.int32, "char_ids")
+
+    def encode(char_ids, places):
+        real = tf.cast(places >= 0, tf.float32)[:, :, None]
+        lengths = tf.reduce_sum(tf.cast(places >= 0, tf.int32), axis=1)
+        vectors = bilm.token_vectors(tf.concat([bilm.mark_char_ids(), char_ids], axis=0))
+        layers = bilm.layer_vectors(vectors, tf.maximum(places, 0) + 2, lengths)
+        count = tf.reduce_sum(real, axis=1)  # [b, 1]
+        return {"pooled_layers": tf.stack([tf.reduce_sum(layer * real, axis=1) / count for layer in layers], axis=1)}
+
+    return _converted(encode, [ids, tf.TensorSpec([None, None], tf.int32, "places")], "encoder")
+
+
+def _heads(classifier: Classifier) -> onnx.ModelProto:
+    """pooled float32 [b, 3, dim], static float32 [b] -> p_spam float32 [b]."""
+    mean, deviation = classifier.normalisation
+    mix = classifier.heads.get_layer("scalar_mix")
+    heads = keras.Model(mix.input, classifier.heads.output)
+    deep_weight, wide_weight, bias = classifier.stack
+
+    def judge(pooled, static):
+        deep = tf.reduce_mean(heads((pooled - tf.constant(mean)) / tf.constant(deviation)), axis=1)
+        return {"p_spam": tf.sigmoid(deep_weight * deep + wide_weight * static + bias)}
+
+    shapes = [tf.TensorSpec([None, *mix.input.shape[1:]], tf.float32, "pooled"), tf.TensorSpec([None], tf.float32, "static")]
+    return _converted(judge, shapes, "heads")
+
+
+def _converted(function, signature: list[tf.TensorSpec], name: str) -> onnx.ModelProto:
+    """A TensorFlow function as ONNX; all names but those of inputs and outputs begin with `name`."""
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    import tf2onnx
+
+    traced = tf.function(function, input_signature=signature)
+    proto, _ = tf2onnx.convert.from_function(traced, input_signature=signature, opset=OPSET)
+    shown = {value.name for value in [*proto.graph.input, *proto.graph.output]}
+    if {value.name for value in proto.graph.input} != {spec.name for spec in signature}:
+        raise ValueError(f"inputs of the graph {name}. Received: {sorted(shown)}")
+    prefixed = compose.add_prefix(proto, f"{name}/", rename_inputs=False, rename_outputs=False)
+    prefixed.ir_version = IR_VERSION
+    return prefixed

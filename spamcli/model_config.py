@@ -1,0 +1,105 @@
+"""What made a trained model, and the config.json that says so. Nothing here is slow to load."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spamcli.errors import DataError, NotFoundError
+from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
+
+FORMAT = 3
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that made a model; all of it is written to config.json.
+
+    Attributes:
+        elmo: handle, fingerprint (SHA-256 of the module), dim, tokenizer.
+        data: path, sha256, form, raw, and the columns and labels that were asked for.
+        split: how many messages train and test, and the SHA-256 of the two sides.
+        classifier: the fields of `settings.ClassifierSettings`.
+        mixing: s (after the softmax) and gamma.
+        versions: of spamcli, tensorflow, keras, scikit-learn.
+    """
+
+    elmo: dict
+    data: dict
+    protocol: str
+    split: dict
+    classifier: dict
+    seed: int
+    mixing: dict
+    versions: dict
+
+    @property
+    def reading(self) -> dict:
+        """How the data was read: the keyword arguments of `messages.read_messages`."""
+        return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
+
+    @property
+    def settings(self) -> ClassifierSettings:
+        return ClassifierSettings(**self.classifier)
+
+    @property
+    def fingerprint(self) -> str:
+        """One line that names the settings behind a figure."""
+        parts = {
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "elmo": self.elmo["fingerprint"][:8],
+            "data": reading_fingerprint(self.data["sha256"], self.reading),
+            **self.settings.fingerprint,
+            **self.versions,
+        }
+        return " | ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
+    """The config, the numbers that were learned beside it, and the names of the files.
+
+    Raises: NotFoundError; DataError, if it is not one that this version wrote.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        known = values.pop("format") == FORMAT
+        files, learned = values.pop("files"), values.pop("learned")
+        learned["stack"] = tuple(learned["stack"])
+        config = ModelConfig(**values)
+        settings = config.settings
+        parts = {"heads", "memory", "ngrams"} if settings.static == "ngrams" else {"heads", "memory"}
+        known = known and files.keys() - {"onnx"} == parts and all(Path(name).name == name for name in files.values())
+        known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
+        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
+        numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
+        known = known and all(isinstance(number, (int, float)) for number in numbers)
+        known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
+        known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
+    if not known:
+        raise DataError(f"{path}: written by another version of spamcli; train again")
+    return config, learned, files
+
+
+def check_files(directory: Path, names: Iterable[str]) -> None:
+    """Raises: DataError, if a file is not as its name, which holds its SHA-256, says."""
+    for path in (directory / name for name in names):
+        if not path.is_file() or sha256(path) != path.stem.partition("-")[2]:
+            raise DataError(f"{path}: missing, or not as it was written; train again")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def reading_fingerprint(sha256: str, reading: dict) -> str:
+    """What was read, and how, if not by default."""
+    unusual = [name if value is True else f"{name} {value}" for name, value in reading.items() if value]
+    return ", ".join([sha256[:8], *unusual])

@@ -1,0 +1,64 @@
+"""A trained model on ONNX Runtime: the same verdicts as on TensorFlow, and nothing that is slow to load."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from spamcli.characters import TOKENIZERS, batches, encode_tokens
+from spamcli.errors import DataError
+from spamcli.model_config import check_files, read_config
+from spamcli.ngrams import Linear, count
+
+MAX_BATCH_TOKENS = 2048  # padded tokens that go through the ELMo at once; a longer message goes alone
+
+
+class Session:
+    """The ONNX file of a model: tokens of messages and their static scores -> p_spam. Threads may share it."""
+
+    def __init__(self, file: bytes | str):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
+        self.max_characters = ids.shape[1]
+
+    def p_spam(self, tokens: Sequence[Sequence[str]], static: np.ndarray) -> np.ndarray:
+        """float32 [b], of messages that have tokens; static: float [b]."""
+        numbers: dict[str, int] = {}
+        places = np.full([len(tokens), max(map(len, tokens))], -1, np.int32)
+        for row, message in zip(places, tokens):
+            row[: len(message)] = [numbers.setdefault(token, len(numbers)) for token in message]
+        char_ids = encode_tokens(list(numbers), self.max_characters)
+        feeds = {"char_ids": char_ids, "places": places, "static": static.astype(np.float32)}
+        return self._session.run(["p_spam"], feeds)[0]
+
+
+class Runtime:
+    """A trained model, read from its directory.
+
+    Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or it has no ONNX file.
+    """
+
+    def __init__(self, directory: Path):
+        self.config, learned, files = read_config(directory)
+        if "onnx" not in files:
+            raise DataError(f"{directory}: has no ONNX file")
+        used = [files[name] for name in ("onnx", "ngrams") if name in files]
+        check_files(directory, used)
+        self.prior = learned["prior"]
+        self.wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
+        self.tokenize = TOKENIZERS[self.config.elmo["tokenizer"]]
+        self._session = Session(str(directory / files["onnx"]))
+
+    def p_spam(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability of spam of each message: float64 [messages]; the prior for one without tokens."""
+        tokens = [self.tokenize(text) for text in texts]
+        static = self.wide.scores(count(texts), len(texts)) if self.wide else np.zeros(len(texts))
+        result = np.full(len(texts), self.prior)
+        order = np.array(sorted((i for i in range(len(texts)) if tokens[i]), key=lambda i: len(tokens[i])), int)
+        for batch in batches([len(tokens[i]) for i in order], MAX_BATCH_TOKENS):
+            rows = order[batch.start : batch.stop]
+            result[rows] = self._session.p_spam([tokens[i] for i in rows], static[rows])
+        return result

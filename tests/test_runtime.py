@@ -1,0 +1,149 @@
+"""The model on ONNX Runtime: TensorFlow's verdicts, without TensorFlow."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spamcli import conversion, messages, model_dir, protocols, training
+from spamcli.elmo import ELMo
+from spamcli.errors import DataError, UnavailableError
+from spamcli.runtime import Runtime
+from spamcli.settings import RECIPES
+
+from conftest import TINY_MESSAGES  # isort: skip
+from tf1_elmo import write_tf1_elmo  # isort: skip
+
+TEXTS = ["See you at six", "WIN a prize now! call 09061", "", "a", "ok " * 300, "\t\n", "😀 d\ud83d", "won't £5.50 --- (yes)"]
+SLOW = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "pyarrow", "matplotlib", "tf2onnx", "onnx", "requests")
+
+
+def train(elmo, recipe="wide-and-deep", seed=1):
+    read = messages.read_messages(TINY_MESSAGES)
+    split = protocols.split(read, "grouped", 1)
+    return training.train(read, split, elmo, replace(RECIPES[recipe], epochs=3), seed=seed)[0]
+
+
+@pytest.fixture(scope="module")
+def elmo(tiny_elmo, tmp_path_factory):
+    return ELMo(str(tiny_elmo), tmp_path_factory.mktemp("pooled"))
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def trained(request, elmo):
+    return train(elmo, request.param)
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models") / "m"
+    model_dir.save(trained, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def runtime(saved):
+    return Runtime(saved)
+
+
+def test_verdicts_are_tensorflows(trained, runtime):
+    np.testing.assert_allclose(runtime.p_spam(TEXTS), trained.p_spam(TEXTS), atol=1e-5)
+    assert runtime.p_spam([""])[0] == trained.classifier.prior and runtime.config == trained.config
+    assert runtime.p_spam([]).shape == (0,)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(TEXTS) | st.text(max_size=30), max_size=12), st.randoms())
+def test_a_message_has_its_own_verdict_in_any_company(runtime, texts, random):
+    alone = [runtime.p_spam([text])[0] for text in texts]
+    np.testing.assert_allclose(runtime.p_spam(texts), alone, atol=1e-5)
+    order = random.sample(range(len(texts)), len(texts))
+    np.testing.assert_allclose(runtime.p_spam([texts[i] for i in order]), [alone[i] for i in order], atol=1e-5)
+
+
+def test_threads_share_it(runtime):
+    expected = runtime.p_spam(TEXTS)
+    with ThreadPoolExecutor(8) as pool:
+        for got in pool.map(lambda _: runtime.p_spam(TEXTS), range(40)):
+            np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("verb", ["predict", "--help"])
+def test_nothing_slow_is_loaded(saved, verb):
+    arguments = ["predict", "--model", str(saved), *TEXTS[:3]] if verb == "predict" else [verb]
+    code = (
+        "import sys; from spamcli.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"except SystemExit: print([name for name in {SLOW} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.stderr == "[]\n" and done.stdout
+
+
+def test_a_file_that_contradicts_tensorflow_is_not_published(elmo, trained):
+    """The converted classifier of another seed."""
+    other = train(elmo, trained.config.settings.recipe, seed=2)
+    texts = protocols.split(messages.read_messages(TINY_MESSAGES), "grouped", 1).train["text"].tolist()
+    conversion.check(trained.onnx, elmo, trained.classifier, texts)
+    with pytest.raises(UnavailableError, match="differ by"):
+        conversion.check(other.onnx, elmo, trained.classifier, texts)
+
+
+def test_the_encoder_is_converted_once_and_a_damaged_one_again(elmo, trained):
+    (path,) = elmo.cache_directory.glob("encoder-*.onnx")
+    before = path.stat().st_mtime_ns
+    for damage in (False, True):
+        if damage:
+            path.write_bytes(path.read_bytes()[:1000])
+        again = conversion.convert(elmo, trained.classifier, elmo.cache_directory)
+        conversion.check(again, elmo, trained.classifier, TEXTS)
+        assert (path.stat().st_mtime_ns == before) is not damage
+    onnx.checker.check_model(onnx.load(path))
+
+
+def test_inputs_and_outputs_are_as_documented(trained):
+    graph = onnx.load_from_string(trained.onnx).graph
+    assert {value.name for value in graph.input} == {"char_ids", "places", "static"}
+    assert {value.name for value in graph.output} == {"pooled_layers", "p_spam"}
+
+
+def test_a_module_that_spamcli_did_not_write_is_left_to_tensorflow(cli, tmp_path):
+    write_tf1_elmo(tmp_path / "foreign", filters=((1, 4), (2, 4)), char_dim=4, highways=1, cells=8, projection=4)
+    assert cli("train", "--data", TINY_MESSAGES, "--elmo", "foreign", "--epochs", 1, "--model", "m").exit_code == 0
+    with pytest.raises(DataError, match="no ONNX file"):
+        Runtime(tmp_path / "m")
+    result = cli("predict", "--model", "m", "see you")
+    assert result.exit_code == 0 and "TensorFlow runs it" in result.stderr and result.stdout.count("\n") == 1
+
+
+def test_a_damaged_file_is_named(saved, tmp_path, cli):
+    (path,) = saved.glob("model-*.onnx")
+    data = path.read_bytes()
+    try:
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        result = cli("predict", "--model", saved, "see you")
+        assert result.exit_code == 65 and path.name in result.stderr and result.stderr.count("\n") == 1
+    finally:
+        path.write_bytes(data)
+
+
+@pytest.mark.slow
+def test_on_every_message_of_the_collection(spam_csv, tmp_path):
+    """With the built-in ELMo, trained on a part; the other messages are as long and as odd as real ones are."""
+    read = messages.read_messages(spam_csv)
+    split = protocols.split(read, "tutorial", 1)
+    elmo = ELMo("builtin", tmp_path / "pooled")
+    few = replace(split, train=split.train[:600])
+    model, _ = training.train(read, few, elmo, replace(RECIPES["wide-and-deep"], epochs=5), seed=1)
+    model_dir.save(model, tmp_path / "m")
+    texts = read.frame["text"].tolist()
+    ours, theirs = Runtime(tmp_path / "m").p_spam(texts), model.p_spam(texts)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    threshold = model.config.settings.threshold
+    assert ((ours >= threshold) == (theirs >= threshold)).all()
