@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials clean
+.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials recipe-trials clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder 
 
 elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text in CORPORA=folder
 	$(BIN)/python tests/elmo_trials.py "$(CORPORA)" $(MODULES)
+
+recipe-trials: install  ## cross-validate variations of the default recipe inside the tutorial's training rows
+	$(BIN)/python tests/recipe_trials.py
 
 clean:  ## remove what was made, but not the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

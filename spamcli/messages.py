@@ -14,8 +14,8 @@ import pandas as pd
 from spamcli import collection
 from spamcli.errors import DataError, NotFoundError
 from spamcli.model_config import reading_fingerprint
+from spamcli.records import TEXT_COLUMNS, find_column
 
-TEXT_COLUMNS = ("text", "message", "sms", "v2")
 LABEL_COLUMNS = ("label", "class", "category", "v1")
 _LABELS = {"ham": 0, "spam": 1, "0": 0, "1": 1, "false": 0, "true": 1}
 
@@ -192,23 +192,6 @@ def _table_records(table, path, text_column, label_column, spam_labels) -> Itera
         if not isinstance(fields[text_column], str):
             raise DataError(f"{path}, line {line}: the text is not a string; put it in quotes")
         yield row, _label(fields[label_column], spam_labels, f"{path}, line {line}"), fields[text_column]
-
-
-def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Sequence[str], path: Path) -> str:
-    """The column that is asked for, else the first of the usual ones, else the only one there is."""
-    if wanted is not None:
-        if wanted in columns:
-            return wanted
-        raise DataError(f"{path}, line 1: no column {wanted!r} among {', '.join(map(repr, columns))}; correct --{kind}-column")
-    found = [column for name in usual for column in columns if column.lower() == name]
-    if found or len(columns) == 1:
-        return (found or list(columns))[0]
-    if not columns:
-        raise DataError(
-            f"{path}, line 1: no column is left for the {kind}; "
-            "a file needs text and label, separated by commas, or by tabs in a .tsv"
-        )
-    raise DataError(f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column")
 
 
 def _label(label: object, spam_labels: Sequence[str], where: str) -> int:

@@ -169,40 +169,40 @@ def unseen_by(training: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     return ~np.isin(groups[len(training) :], groups[: len(training)])
 
 
-def near_copy_groups(texts: Sequence[str], block: int = 1024) -> np.ndarray:
+def near_copy_groups(texts: Sequence[str], pairs: int = 2**23) -> np.ndarray:
     """Number of the group of each message; near copies, and near copies of those, share one: int [messages].
 
     Two messages are near copies when they are equal after `normalise`, or when the sets of character 4-grams of their
     words, every digit read as 0, have a Jaccard similarity of NEAR_COPY or more.
 
     Args:
-        block: messages compared with all others at once; bounds the memory, moves nothing.
+        pairs: of messages that are compared at once; bounds the memory, moves nothing.
     """
     keys = [normalise(text) or number for number, text in enumerate(texts)]
     first: dict[str | int, int] = {}
-    first_equal = np.array([first.setdefault(key, number) for number, key in enumerate(keys)])
-    rows, columns = _near_pairs(texts, block)
-    rows, columns = np.concatenate([np.arange(len(keys)), rows]), np.concatenate([first_equal, columns])
-    edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))
-    return connected_components(edges, directed=False)[1]
+    groups = np.array([first.setdefault(key, number) for number, key in enumerate(keys)], int)
+    for rows, columns in _near_pairs(texts, max(1, pairs // max(1, len(texts)))):
+        rows, columns = np.concatenate([np.arange(len(keys)), rows]), np.concatenate([groups, columns])
+        edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))
+        groups = connected_components(edges, directed=False)[1]
+        first = np.unique(groups, return_index=True)[1]
+        groups = first[groups]  # named by a message of theirs
+    return np.unique(groups, return_inverse=True)[1]
 
 
-def _near_pairs(texts: Sequence[str], block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of all pairs with Jaccard similarity NEAR_COPY or more, each message with itself included."""
+def _near_pairs(texts: Sequence[str], block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of all pairs with Jaccard similarity NEAR_COPY or more, of a block of messages with all after the other."""
     vectorizer = CountVectorizer(analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits)
     try:
         grams = vectorizer.fit_transform(texts)
     except ValueError:  # scikit-learn's word for: not one 4-gram in all of them
-        return np.zeros(0, int), np.zeros(0, int)
+        return
     sizes = np.asarray(grams.sum(axis=1)).ravel()
-    rows, columns = [], []
     for start in range(0, grams.shape[0], block):
         shared = (grams[start : start + block] @ grams.T).tocoo()
         union = sizes[shared.row + start] + sizes[shared.col] - shared.data
         near = shared.data >= NEAR_COPY * union
-        rows.append(shared.row[near] + start)
-        columns.append(shared.col[near])
-    return np.concatenate(rows), np.concatenate(columns)
+        yield shared.row[near] + start, shared.col[near]
 
 
 def _mask_digits(text: str) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_evaluate_several_heads_beside_the_saved_one(cli, model):
 def test_evaluate_without_a_model_measures_the_defaults(cli, tiny_elmo):
     result = cli("evaluate", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--protocol", "grouped")
     assert result.exit_code == 0, result.stderr
-    assert "recipe tutorial" in result.stdout and "saved model" not in result.stdout
+    assert "recipe wide-and-deep" in result.stdout and "saved model" not in result.stdout
 
 
 @pytest.mark.slow
@@ -318,7 +319,7 @@ def test_any_message_gets_one_verdict(cli, model):
     assert result.exit_code == 0, result.stderr
     verdicts = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(verdicts) == len(HARD)
-    assert all(set(v) == {"text", "label", "p_spam"} and 0 <= v["p_spam"] <= 1 for v in verdicts)
+    assert all(set(v) == {"text", "label", "p_spam", "model"} and 0 <= v["p_spam"] <= 1 for v in verdicts)
     assert verdicts[2]["text"] == HARD[2] and verdicts[3]["text"] == HARD[3]
 
 
@@ -576,13 +577,16 @@ def test_closed_pipe_ends_quietly(model):
 def test_interrupt_exits_with_130_and_leaves_nothing_half_written(tiny_elmo, tmp_path):
     cache = Path(os.environ["XDG_CACHE_HOME"])
     many = tmp_path / "many.csv"
-    rows = [f"{'spam' if i % 3 else 'ham'},message number {i * 7919} about {i}" for i in range(20_000)]
+    random = Random(0)
+    words = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(20_000)]
+    rows = [f"{'spam' if i % 3 else 'ham'},{' '.join(random.choices(words, k=20))}" for i in range(20_000)]
     many.write_text("label,text\n" + "\n".join(rows), encoding="utf-8")
     command = [sys.executable, "-m", "spamcli", "train", "--data", str(many), "--elmo", str(tiny_elmo), "--model", "m"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(cache.rglob("*.sqlite")) and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert list(cache.rglob("*.sqlite"))  # it is encoding
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -7,9 +7,9 @@ import spamcli
 
 PACKAGE = Path(spamcli.__file__).parent
 ORDER = (
-    "errors files settings model_config collection messages sources protocols metrics memory characters modules bilm elmo "
-    "ngrams runtime classifier conversion model_dir training evaluation attacks baselines comparison prediction explain "
-    "assessment report cli __main__"
+    "errors files settings model_config records collection messages sources protocols metrics memory characters modules "
+    "bilm elmo ngrams runtime classifier conversion model_dir training evaluation attacks baselines comparison prediction "
+    "explain assessment report cli __main__"
 ).split()
 
 
@@ -34,5 +34,5 @@ def test_every_module_has_its_place_and_imports_only_what_stands_before_it():
         ours, others = imported(path)
         allowed = set(ORDER[: ORDER.index(name)]) | ({name} if path.parent != PACKAGE else set())
         assert ours <= allowed, f"{name} imports {ours - allowed}"
-        assert ("click" in others) == (name == "cli"), f"{name} and click"
+        assert name == "cli" or "click" not in others, f"{name} and click"
         assert not {"pickle", "joblib", "dill"} & others

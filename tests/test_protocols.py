@@ -1,5 +1,6 @@
 """How messages are split: sizes on the real collection, and near copies against a plain reference by Python's sets."""
 
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_near_copies_of_the_collection(real):
     """About 4,880 groups; block by block or all at once."""
     groups = near_copy_groups(distinct(real.frame)["text"])
     assert len(set(groups)) == 4875
+    np.testing.assert_array_equal(near_copy_groups(distinct(real.frame)["text"], pairs=10**6), groups)
+
+
+def test_many_near_copies_of_one_message_do_not_fill_the_memory():
+    """8,000 of them are 64 million pairs."""
+    tracemalloc.start()
+    assert len(set(near_copy_groups([f"message number {i} about the number {i}" for i in range(8000)]))) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600e6
 
 
 def test_the_seed_alone_moves_grouped():
@@ -283,7 +294,7 @@ def test_distinct_keeps_the_first():
 @pytest.mark.parametrize("block", [1, 2, 1024])
 def test_near_copy_groups_by_hand(texts, together, block):
     assert NEAR_COPY == 0.6
-    groups = near_copy_groups(texts, block)
+    groups = near_copy_groups(texts, block * len(texts))
     assert len(groups) == len(texts)
     assert same_group(groups) == together
 
@@ -291,4 +302,4 @@ def test_near_copy_groups_by_hand(texts, together, block):
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, st.integers(1, 13))
 def test_near_copy_groups_are_the_plain_references(texts, block):
-    assert same_group(near_copy_groups(texts, block)) == same_group(plain_groups(texts))
+    assert same_group(near_copy_groups(texts, block * len(texts))) == same_group(plain_groups(texts))

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +22,15 @@ from spamcli.cli.options import (
 from spamcli.cli.terminal import (
     escaped,
     json_line,
-    lines_of,
     load_tensorflow_quietly,
     on_terminal,
     print_evaluation,
     progress_bar,
-    verdict_line,
+    reading_bar,
 )
-from spamcli.errors import SpamcliError
+from spamcli.cli.verdicts import Seen, row, verdict_line
+from spamcli.errors import DataError, SpamcliError
+from spamcli.records import FORMS, STREAM, Record, form_of, read, write
 from spamcli.settings import BUILTIN, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
 
 
@@ -204,38 +206,83 @@ def evaluate(
 
 @click.command()
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("-f", "--file", multiple=True, metavar="FILE", help="Judge the messages of a file; - is standard input.")
+@click.option("-o", "--output", metavar="FILE", help="Write rows with all columns of the input, label and p_spam added.")
+@click.option("--format", type=click.Choice(FORMS), help="Of the files that are read; by default what their names say.")
+@click.option("--text-column", help="Column of the text; by default the first of text, message, sms, v2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_spam from which on the verdict is spam.")
 @click.option("--exit-code", is_flag=True, help="Exit with 10 if any message is spam, else 0.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first record that cannot be parsed.")
+@click.option("--no-text", is_flag=True, help="With --json: leave the message out.")
 @click.option("--explain", is_flag=True, help="With --json: each word's contribution, what would flip the verdict.")
-@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@shared("--elmo", help="Where the model's ELMo is now, if it has moved and TensorFlow runs it.")
 @budget_option
 @model_option
 @json_option
-def predict(texts, threshold, exit_code, explain, elmo, max_batch_tokens, model, json):
-    """Judge messages: arguments, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
+def predict(
+    texts,
+    file,
+    output,
+    format,
+    text_column,
+    threshold,
+    exit_code,
+    fail_fast,
+    no_text,
+    explain,
+    elmo,
+    max_batch_tokens,
+    model,
+    json,
+):
+    """Judge messages: arguments, files, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
 
-    Example: printf 'See you at six\\nCall 09061 700 000 now to claim your prize\\n' | spamcli predict
+    Files are text (a message a line), CSV, TSV, JSONL or Parquet, as they are or packed (.gz, .zst).
+
+    Example: spamcli predict -f inbox.csv.gz -o judged.csv
     """
     if threshold is not None and math.isnan(threshold):
         raise click.UsageError("--threshold is no number.")
     if explain and not json:
         raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
-    if not texts and (sys.stdin is None or sys.stdin.isatty()):
+    if no_text and not json:
+        raise click.UsageError("--no-text goes with --json.")
+    if json and output:
+        raise click.UsageError("--json prints; name a .jsonl file with -o instead.")
+    if texts and file:
+        raise click.UsageError("Messages come from the command line or from files, not from both.")
+    if not texts and not file and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("No message. Name it, or send lines to standard input.")
     from spamcli import prediction
 
-    trained = _judge(model, elmo, max_batch_tokens, explain)
-    any_spam = False
-    for verdict in prediction.predict_stream(trained, texts or lines_of(sys.stdin.buffer), threshold):
-        any_spam = any_spam or verdict.label == "spam"
-        if explain:
-            from spamcli.explain import explain as explained
-
-            click.echo(json_line({**vars(verdict), "explanation": explained(trained, verdict.text, threshold).to_dict()}))
+    trained, seen = _judge(model, elmo, max_batch_tokens, explain), Seen()
+    with reading_bar() as watched:
+        records = _records(texts, file, format, text_column, watched)
+        judged = seen.of(prediction.predict_records(trained, records, threshold), fail_fast)
+        if output:
+            with_reason = form_of(output) == "jsonl"
+            write(output, None, (row(record, verdict, with_reason) for record, verdict in judged))
         else:
-            click.echo(json_line(vars(verdict)) if json else verdict_line(verdict))
-    if exit_code and any_spam:
+            for record, verdict in judged:
+                if explain and verdict:
+                    from spamcli.explain import explain as explained
+
+                    about = {"explanation": explained(trained, verdict.text, threshold).to_dict()}
+                else:
+                    about = {"model": trained.config.fingerprint}
+                shown = row(record, verdict, True, no_text) | about if json else None
+                click.echo(json_line(shown) if json else verdict_line(record, verdict))
+    if seen.errors:
+        raise DataError(f"{seen.errors:,} records have no verdict; the first: {seen.first_error}")
+    if exit_code and seen.spam:
         sys.exit(10)
+
+
+def _records(texts, files, form, text_column, watched) -> Iterator[Record]:
+    if texts:
+        yield from map(Record, texts)
+    for file in files or ([] if texts else [STREAM]):
+        yield from read(file, form, text_column, watched)
 
 
 def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tensorflow: bool):

@@ -1,20 +1,18 @@
 """What a verb shows and where: results on stdout, all else on stderr; errors in one line, with the right exit code."""
 
-import codecs
 import io
 import math
 import os
-import re
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from json import dumps
 
 import click
 
 from spamcli.errors import SpamcliError, WriteError
+from spamcli.records import escaped, json_line
 
 
 class Verbs(click.Group):
@@ -56,32 +54,8 @@ def print_evaluation(result: dict, json: bool) -> None:
         click.echo(escaped(line))
 
 
-def json_line(values: dict) -> str:
-    return dumps(values, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
-
-
-def verdict_line(verdict) -> str:
-    r"""Three fields; a tab, a line end or what could command a terminal is written as \t, \n, \xNN."""
-    return f"{verdict.label}\t{verdict.p_spam:.4f}\t{escaped(verdict.text)}"
-
-
-def escaped(text: str) -> str:
-    r"""A tab, a line end or what could command a terminal is written as \t, \n, \xNN; a lone surrogate as ?."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda c: _ESCAPES.get(c[0], f"\\x{ord(c[0]):02x}"), text)
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-_ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
-
-
 def on_terminal(stream) -> bool:
     return stream is not None and stream.isatty()
-
-
-def lines_of(stream) -> Iterator[str]:
-    for number, line in enumerate(stream):
-        line = line if number else line.removeprefix(codecs.BOM_UTF8)
-        yield line.rstrip(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
 
 
 @contextmanager
@@ -97,6 +71,20 @@ def progress_bar(log_seconds: float | None = None) -> Iterator[Callable[[str, in
     with Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def reading_bar() -> Iterator[Callable]:
+    """What shows on stderr how much of a file is read, and how long the rest will take; no terminal, no bar."""
+    if not on_terminal(sys.stderr) or on_terminal(sys.stdout):
+        yield lambda file: file
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        yield lambda file: bar.wrap_file(file, os.stat(file.fileno()).st_size, description=os.path.basename(file.name))
 
 
 def _log(seconds: float) -> Callable[[str, int, int], None]:

@@ -64,7 +64,7 @@ def _errors(data: dict) -> str:
 
 def _share(share: float, n: int, kind: str, groups: Sequence[float], bounds: Sequence[float]) -> str:
     """Of messages; with its interval, which is of groups where near copies are counted together."""
-    counted = "" if groups[1] == n else f"of groups of near copies {groups[0]:g} of {groups[1]:,.0f}, "
+    counted = "" if groups[1] == n else f"of groups of near copies {groups[0]:.4g} of {groups[1]:,.0f}, "
     return f"{share:.2%}  (of {n:,} {kind}; {counted}{_interval(bounds)})"
 
 

@@ -1,0 +1,56 @@
+"""What `predict` prints or writes of a record and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from spamcli.errors import DataError
+from spamcli.records import Record, escaped
+
+if TYPE_CHECKING:  # which loads NumPy
+    from spamcli.prediction import Verdict
+
+DIGITS = 6  # of p_spam; batch-mates may move the next one
+
+
+def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: bool = False) -> dict:
+    """The record's own columns, then label and p_spam, which have another name where the record has one of these.
+
+    A record without a verdict has the label `error` and, where rows need not have the same columns, the reason.
+    """
+    values = dict(record.values) or ({"text": record.text} if verdict else {})
+    ours = {"label": verdict.label if verdict else "error", "p_spam": round(verdict.p_spam, DIGITS) if verdict else None}
+    prefix = "spamcli_" if values.keys() & ours.keys() else ""
+    if no_text and verdict:
+        values = {name: value for name, value in values.items() if value != record.text}
+    reason = {"reason": record.error} if with_reason and verdict is None else {}
+    return values | {f"{prefix}{name}": value for name, value in ours.items()} | reason
+
+
+def verdict_line(record: Record, verdict: Verdict | None) -> str:
+    r"""Three fields; a tab, a line end or what could command a terminal is written as \t, \n, \xNN."""
+    if verdict is None:
+        return f"error\t\t{escaped(record.error)}"
+    return f"{verdict.label}\t{verdict.p_spam:.4f}\t{escaped(verdict.text)}"
+
+
+class Seen:
+    """What has gone by: whether any spam, how many records without a verdict."""
+
+    def __init__(self):
+        self.spam, self.errors, self.first_error = False, 0, ""
+
+    def of(self, judged: Iterator[tuple[Record, Verdict | None]], fail_fast: bool) -> Iterator[tuple[Record, Verdict | None]]:
+        """The same, watched.
+
+        Raises: DataError at a record without a verdict, if it is to fail fast.
+        """
+        for record, verdict in judged:
+            if verdict is None:
+                if fail_fast:
+                    raise DataError(record.error)
+                self.first_error = self.first_error or record.error
+                self.errors += 1
+            self.spam = self.spam or (verdict is not None and verdict.label == "spam")
+            yield record, verdict

@@ -1,0 +1,248 @@
+"""Messages in and out of files and pipes: one row out for every record in, whatever the form."""
+
+import gzip
+import itertools
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spamcli import prediction
+from spamcli.errors import DataError, NotFoundError
+from spamcli.records import Record, form_of, read, write
+
+from conftest import TINY_MESSAGES  # isort: skip
+
+ROWS = [
+    {"id": "1", "text": "see you, at six", "who": "Ann"},
+    {"id": "2", "text": 'a "quoted" line\nand a second\ttab', "who": ""},
+    {"id": "3", "text": "", "who": "ünï 😀"},
+    {"id": "4", "text": "=cmd|' /C calc'!A0", "who": "-1+1"},
+]
+PACKED = [f"{form}{packing}" for form in ("csv", "tsv", "jsonl", "parquet") for packing in ("", ".gz", ".zst")]
+ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_elmo, tmp_path_factory):
+    from click.testing import CliRunner
+
+    from spamcli.cli import main
+
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2, "--model", directory]
+    assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
+    return directory
+
+
+def values(path) -> list[dict]:
+    return [record.values for record in read(str(path))]
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_what_is_written_is_read_back(tmp_path, name):
+    write(str(tmp_path / f"rows.{name}"), None, iter(ROWS))
+    assert values(tmp_path / f"rows.{name}") == ROWS
+    assert [record.text for record in read(str(tmp_path / f"rows.{name}"))] == [row["text"] for row in ROWS]
+    assert [path.name for path in tmp_path.iterdir()] == [f"rows.{name}"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5), st.sampled_from(["csv", "tsv", "jsonl", "parquet"]))
+def test_any_text_goes_through(tmp_path, texts, form):
+    path = tmp_path / f"rows.{form}"
+    write(str(path), None, ({"id": str(number), "text": text} for number, text in enumerate(texts)))
+    assert [record.text for record in read(str(path))] == texts
+
+
+def test_the_form_is_what_the_name_says_or_what_is_asked_for():
+    names = {"a.csv": "csv", "a.CSV.gz": "csv", "b.tab": "tsv", "c.ndjson.zst": "jsonl", "d.parquet": "parquet", "e": "text"}
+    assert {name: form_of(name) for name in names} == names
+    assert form_of("log.gz") == "text" and form_of("a.csv", "text") == "text" and form_of("-") == "text"
+
+
+def test_lines_end_at_line_feeds_alone(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffone\r\ntwo \x0c\x85\u2028 still\n\nlast".encode() + b"\xff")
+    assert [record.text for record in read(str(tmp_path / "a.txt"))] == ["one", "two \x0c\x85\u2028 still", "", "last\ufffd"]
+
+
+def test_bad_records_are_named_and_the_others_go_through(tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n1,one\n2,two,2\n3\n4,four\n")
+    records = list(read(str(tmp_path / "a.csv")))
+    assert [record.text for record in records] == ["one", None, None, "four"]
+    assert [record.error.rpartition("a.csv, ")[2] for record in records] == [
+        "",
+        "line 3: 3 fields instead of 2",
+        "line 4: 1 fields instead of 2",
+        "",
+    ]
+    lines = ['{"text": "one"}', "{text}", "[1]", '{"text": 7}', '{"other": 1}', "", '{"text": "two"}', "[" * 100_000]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    records = list(read(str(tmp_path / "a.jsonl")))
+    assert [record.text for record in records] == ["one", None, None, None, None, "two", None]
+    assert all("a.jsonl, line " in record.error for record in records if record.text is None)
+
+
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("a.csv", b"", "the file is empty"),
+        ("a.csv", b"a,b\n1,2\n", "which of 'a', 'b' is the text"),
+        ("a.csv", b"text,text\n1,2\n", "is there twice"),
+        ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999)[:-20], "damaged or cut off"),
+        ("a.csv.gz", b"plain", "damaged or cut off"),
+        ("a.txt.zst", zstandard.compress(b"hello\n" * 9999)[:-9] + b"xxxxxxxxx", "damaged or cut off"),
+        ("a.txt.zst", b"plain, and long enough", "damaged or cut off"),
+        ("a.parquet", b"PAR1 no", "damaged, or not Parquet"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        list(read(str(tmp_path / name)))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(NotFoundError, match="no such file"):
+        list(read(str(tmp_path / "a.csv")))
+    with pytest.raises(NotFoundError, match="cannot be read"):
+        list(read(str(tmp_path)))
+
+
+def test_a_row_with_a_column_of_its_own_is_for_jsonl(tmp_path):
+    rows = [{"text": "a"}, {"text": "b", "more": 1}]
+    with pytest.raises(DataError, match="'more' is not in every record; write .jsonl"):
+        write(str(tmp_path / "a.csv"), None, iter(rows))
+    assert not list(tmp_path.iterdir())
+    write(str(tmp_path / "a.jsonl"), None, iter(rows))
+    assert values(tmp_path / "a.jsonl") == rows
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path):
+    (tmp_path / "a.csv").write_text("mine")
+
+    def failing():
+        yield {"text": "a"}
+        raise DataError("no more")
+
+    with pytest.raises(DataError, match="no more"):
+        write(str(tmp_path / "a.csv"), None, failing())
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv.gz", "jsonl.zst", "parquet"])
+def test_every_form_gets_the_same_verdicts_with_all_columns(cli, model, tmp_path, name):
+    write(str(tmp_path / f"in.{name}"), None, iter(ROWS))
+    result = cli("predict", "--model", model, "-f", f"in.{name}", "-o", f"out.{name}")
+    assert result.exit_code == 0 and result.stdout == "", result.stderr
+    judged = values(tmp_path / f"out.{name}")
+    assert [{key: row[key] for key in ROWS[0]} for row in judged] == ROWS
+    alone = [json.loads(cli("predict", "--model", model, "--json", "--", row["text"]).stdout) for row in ROWS]
+    assert [row["label"] for row in judged] == [verdict["label"] for verdict in alone]
+    assert [float(row["p_spam"]) for row in judged] == pytest.approx([verdict["p_spam"] for verdict in alone], abs=1e-5)
+
+
+def test_columns_of_that_name_are_kept(cli, model, tmp_path):
+    (tmp_path / "in.csv").write_text("label,text\nx,see you\n")
+    cli("predict", "--model", model, "-f", "in.csv", "-o", "out.csv")
+    (row,) = values(tmp_path / "out.csv")
+    assert list(row) == ["label", "text", "spamcli_label", "spamcli_p_spam"] and row["label"] == "x"
+
+
+def test_records_without_a_verdict_have_a_row_and_the_exit_code_says_so(cli, model, tmp_path):
+    (tmp_path / "in.csv").write_text("id,text\n1,one\n2,two,2\n3,three\n")
+    result = cli("predict", "--model", model, "-f", "in.csv", "-o", "out.csv", "--exit-code")
+    assert result.exit_code == 65 and "1 records have no verdict; the first: in.csv, line 3" in result.stderr
+    assert [(row["id"], row["label"] == "error") for row in values(tmp_path / "out.csv")] == [
+        ("1", False),
+        ("2", True),
+        ("3", False),
+    ]
+    lines = [json.loads(line) for line in cli("predict", "--model", model, "-f", "in.csv", "--json").stdout.splitlines()]
+    assert [line["label"] for line in lines][1] == "error" and lines[1]["p_spam"] is None and "line 3" in lines[1]["reason"]
+    assert "fingerprint" not in lines[0] and "recipe" in lines[0]["model"]
+    (tmp_path / "out.csv").unlink()
+    result = cli("predict", "--model", model, "-f", "in.csv", "-o", "out.csv", "--fail-fast")
+    assert result.exit_code == 65 and not (tmp_path / "out.csv").exists() and "line 3" in result.stderr
+
+
+def test_several_files_and_standard_input(cli, model, tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')
+    result = cli("predict", "--model", model, "-f", "a.txt", "-f", "b.jsonl", "-f", "-", "--no-text", "--json", input="four\n")
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 4 and "three" not in result.stdout
+    result = cli("predict", "--model", model, "-f", "-", "--format", "csv", input="id,message\n7,see you\n")
+    assert result.stdout.endswith("\tsee you\n"), result.stderr
+    result = cli("predict", "--model", model, "-f", "-", "--format", "parquet", input="x")
+    assert result.exit_code == 65 and "cannot be read from a pipe" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["see you", "-f", "a.txt"], ["--no-text", "see you"], ["--json", "-o", "x.csv", "see you"]]
+)
+def test_options_of_predict_that_do_not_go_together(cli, model, arguments):
+    assert cli("predict", "--model", model, *arguments).exit_code == 2
+
+
+def test_a_line_through_a_pipe_is_answered_at_once(model):
+    command = [sys.executable, "-m", "spamcli", "predict", "--model", str(model)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        for text in ("one", "two", "three"):
+            process.stdin.write(f"{text}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(f"\t{text}\n")  # while standard input is open
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+def test_windows_hold_all_items_in_order_and_no_more_than_fit():
+    parts = list(prediction.windows(range(3 * prediction.WINDOW + 7)))
+    assert [item for part in parts for item in part] == list(range(3 * prediction.WINDOW + 7))
+    assert all(1 <= len(part) <= prediction.WINDOW for part in parts)
+    assert list(prediction.windows([])) == []
+
+
+def test_nothing_is_read_far_ahead_and_nothing_after_the_end():
+    """An endless source: what is read ahead is bounded, and stops when nobody wants more."""
+    read_ahead = []
+    source = (read_ahead.append(number) or number for number in itertools.count())
+    parts = prediction.windows(source)
+    next(parts)
+    time.sleep(0.5)
+    assert len(read_ahead) <= 4 * prediction.WINDOW
+    parts.close()
+    time.sleep(0.3)
+    number = len(read_ahead)
+    time.sleep(0.3)
+    assert len(read_ahead) == number
+
+
+def test_an_error_while_reading_comes_after_what_was_read():
+    def source():
+        yield 1
+        raise DataError("cut off")
+
+    seen = []
+    with pytest.raises(DataError, match="cut off"):
+        for part in prediction.windows(source()):
+            seen += part
+    assert seen == [1]
+
+
+def test_a_message_that_comes_again_is_not_judged_again():
+    class Counting:
+        judged = 0
+
+        def p_spam(self, texts):
+            self.judged += len(texts)
+            return [0.25] * len(texts)
+
+    counting = Counting()
+    records = [Record(text) for text in ["a", "b", "a"] * 5000]
+    results = list(prediction.predict_records(counting, records, threshold=0.5))
+    assert counting.judged == 2 and [record.text for record, _ in results] == ["a", "b", "a"] * 5000
