@@ -64,7 +64,8 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
     if options.against or options.baseline or options.attack or options.curve:
         result["fingerprint"] += f" | beside it seed {options.seed}"
     if options.against:
-        other = model_dir.load(options.against, None, cache, max_batch_tokens)
+        same = model_dir.read_config(options.against)[0].elmo["fingerprint"] == trained.elmo.fingerprint
+        other = model_dir.load(options.against, trained.elmo.handle if same else None, cache, max_batch_tokens)
         result["against"] = comparison.beside_model(measured, trained, other, str(options.against), options.seed)
     if options.baseline:
         result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
@@ -73,7 +74,7 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
     if options.messages:
         result |= {"messages": measured.messages(), "mistakes": _mistakes(measured, trained)}
     if options.curve and plan:
-        curve = comparison.learning_curve(trained.elmo, config.settings, plan, options.seed, progress)
+        curve = comparison.learning_curve(trained.elmo, config.settings, plan, config.seed, progress)
         result["learning_curve"] = curve
     return result
 
@@ -121,9 +122,9 @@ def _plan(options: Options, messages: Messages, usual: str) -> tuple[str, str, P
     if options.folds:
         about = f"folds {options.folds} | repeats {options.repeats} | {data}"
         return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed), None
-    protocol, heads = options.protocol or usual, options.seeds or 1
+    protocol, seeds = options.protocol or usual, options.seeds or 1
     own = split(messages, protocol, options.seed)
-    return protocol, f"heads {heads} | {data}", plan_of(own, heads), own
+    return protocol, f"seeds {seeds} | {data}", plan_of(own, seeds), own
 
 
 def _mistakes(measured: evaluation.Evaluation, model: model_dir.TrainedModel | None = None) -> list[dict]:

@@ -2,7 +2,8 @@
 
 Deep: scalar mix, Dense 256, sigmoid, several such heads averaged. Wide, beside it: a linear part over n-grams (Cheng et al.
 2016). Each head, and each linear part, learns without another fold of the training messages; on the messages that they
-have not seen, a logistic regression learns how much to believe either. So p_spam is calibrated as well.
+have not seen, a logistic regression learns how much to believe either. So p_spam is calibrated as well. What has few numbers
+or knows no labels is learned from all training messages: the scalar mix, the normalisation, the weights of n-grams.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +93,7 @@ class Classifier:
         heads: pooled layers, float32 [b, 3, dim] -> log-odds of each head, float32 [b, heads].
         wide: None without static features.
         stack: weight of the heads' mean, weight of the linear part, bias.
-        prior: share of spam in training, p_spam of a message without tokens.
+        prior: share of spam among the training messages, p_spam of one without tokens.
     """
 
     heads: keras.Model

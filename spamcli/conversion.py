@@ -4,6 +4,8 @@ The encoder's part is the same for all classifiers on one ELMo: it is converted 
 """
 
 import logging
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -15,67 +17,85 @@ from onnx import compose
 
 from spamcli.bilm.export import SIZES_FILE, read_bilm
 from spamcli.bilm.model import BiLM
+from spamcli.characters import batches
 from spamcli.classifier import Classifier, Features
 from spamcli.elmo import ELMo
 from spamcli.errors import UnavailableError
 from spamcli.files import finish, unfinished
-from spamcli.runtime import Session
+from spamcli.runtime import MAX_BATCH_TOKENS, Session
 
 OPSET, IR_VERSION = 18, 9  # that ONNX Runtime has known since 1.17
-TOLERANCE = 1e-4  # of p_spam, ONNX Runtime's against TensorFlow's
+TOLERANCE = 1e-4  # of p_spam and of the pooled layers, ONNX Runtime's against TensorFlow's
 CHECKED = 64  # messages
 _ENCODER = "encoder-1"  # in the cache's name: count it up when the graph changes
 
 
-def convert(elmo: ELMo, classifier: Classifier, cache: Path | None) -> bytes | None:
-    """The ONNX file; None for a module that spamcli did not write, whose graph it does not know.
+def convert(elmo: ELMo, classifier: Classifier, texts: Sequence[str], cache: Path | None) -> bytes | None:
+    """The ONNX file, checked; None for a module that spamcli did not write, whose graph it does not know.
 
     Args:
         cache: folder for the encoder's part; None for none.
+    Raises: UnavailableError, if ONNX Runtime does not give what TensorFlow gives on some of `texts`, TOLERANCE apart at most.
     """
     if not (elmo.directory / SIZES_FILE).is_file():
         return None
-    encoder = _cached_encoder(elmo, cache)
+    path = cache / f"{_ENCODER}-{version('tf2onnx')}-{tf.__version__}-{elmo.fingerprint[:32]}.onnx" if cache else None
+    kept = _read(path) if path else None
+    if kept:
+        whole = _joined(kept, classifier)
+        if _difference(whole, elmo, classifier, texts) <= TOLERANCE:
+            return whole
+    encoder = _encoder(read_bilm(elmo.directory))
+    whole = _joined(encoder, classifier)
+    difference = _difference(whole, elmo, classifier, texts)
+    if not difference <= TOLERANCE:
+        raise UnavailableError(
+            f"ONNX Runtime and TensorFlow differ by {difference:.1g}; nothing was written; "
+            "update onnxruntime and tf2onnx, and train again"
+        )
+    if path:
+        _keep(encoder, path)
+    return whole
+
+
+def _joined(encoder: onnx.ModelProto, classifier: Classifier) -> bytes:
     joint, shown = [("pooled_layers", "pooled")], ["pooled_layers", "p_spam"]
     whole = compose.merge_models(encoder, _heads(classifier), io_map=joint, outputs=shown)
     return whole.SerializeToString()
 
 
-def check(converted: bytes, elmo: ELMo, classifier: Classifier, texts: list[str]) -> None:
-    """Compare p_spam with TensorFlow's, on messages of all lengths in one padded batch.
-
-    Raises: UnavailableError, if they differ by more than TOLERANCE.
-    """
-    spoken = sorted({text for text in texts if elmo.tokenize(text)}, key=len)
+def _difference(converted: bytes, elmo: ELMo, classifier: Classifier, texts: Sequence[str]) -> float:
+    """The largest one in p_spam or a pooled layer, on messages of all lengths, in padded batches."""
+    spoken = sorted({text for text in texts if elmo.tokenize(text)}, key=lambda text: len(elmo.tokenize(text)))
     chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
     features = Features.of(elmo, chosen)
     static = classifier.wide.scores(features.counted, len(chosen)) if classifier.wide else np.zeros(len(chosen))
-    ours = Session(converted).p_spam([elmo.tokenize(text) for text in chosen], static)
-    difference = float(np.abs(ours - classifier.p_spam(features)).max())
-    if not difference <= TOLERANCE:
-        raise UnavailableError(
-            f"ONNX Runtime and TensorFlow differ by {difference:.1g} in p_spam; nothing was written; "
-            "update onnxruntime and tf2onnx, and train again"
-        )
+    session, tokens, found = Session(converted), [elmo.tokenize(text) for text in chosen], []
+    for batch in batches([len(message) for message in tokens], MAX_BATCH_TOKENS):
+        found.append(session.run(tokens[batch.start : batch.stop], static[batch.start : batch.stop]))
+    p_spam, pooled = (np.concatenate(parts) for parts in zip(*found))
+    return float(max(np.abs(p_spam - classifier.p_spam(features)).max(), np.abs(pooled - features.pooled).max()))
 
 
-def _cached_encoder(elmo: ELMo, cache: Path | None) -> onnx.ModelProto:
-    path = cache / f"{_ENCODER}-{elmo.fingerprint[:32]}.onnx" if cache else None
-    if path and path.is_file():
-        try:
-            return onnx.load(path)
-        except (OSError, DecodeError):
-            path.unlink(missing_ok=True)
-    encoder = _encoder(read_bilm(elmo.directory))
-    if path:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished(path.parent, ".onnx") as partial:
-                partial.write_bytes(encoder.SerializeToString())
-                finish(partial, path)
-        except OSError:
-            pass  # made again next time
-    return encoder
+def _read(path: Path) -> onnx.ModelProto | None:
+    """A kept encoder, if it is there and can be read."""
+    try:
+        encoder = onnx.load(path)
+        onnx.checker.check_model(encoder)
+        return encoder
+    except (OSError, DecodeError, onnx.checker.ValidationError):
+        return None
+
+
+def _keep(encoder: onnx.ModelProto, path: Path) -> None:
+    """For the next time; where that cannot be, it is made again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished(path.parent, ".onnx") as partial:
+            partial.write_bytes(encoder.SerializeToString())
+            finish(partial, path)
+    except OSError:
+        pass
 
 
 def _encoder(bilm: BiLM) -> onnx.ModelProto:

@@ -146,7 +146,7 @@ class Recipe:
 def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progress: Progress = silent) -> Evaluation:
     """Train afresh inside every training part of a plan and measure on its test part; no model is written.
 
-    All that is learned, the number of epochs with it, is learned inside the training messages.
+    All that is learned is learned inside the training messages.
 
     Args:
         protocol, about: name of the protocol, and the settings behind the plan, in one line.

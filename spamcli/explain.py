@@ -267,10 +267,11 @@ def _layers(classifier: Classifier, message: Features) -> list[Layer]:
 
 
 def _ngrams(classifier: Classifier, message: Features) -> float | None:
-    """The weighted score of the linear part."""
+    """The weighted score of the linear part, but for its bias."""
     if classifier.wide is None:
         return None
-    return float(classifier.stack[1] * classifier.wide.scores(message.counted, 1)[0]) if message.spoken[0] else 0.0
+    score = classifier.wide.scores(message.counted, 1)[0] - classifier.wide.bias
+    return float(classifier.stack[1] * score) if message.spoken[0] else 0.0
 
 
 def _nearest(model: TrainedModel, message: Features, texts: Sequence[str] | None) -> list[Neighbour]:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spamcli.errors import DataError, NotFoundError
+from spamcli.files import finish, unfinished
 from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
 FORMAT = 3
@@ -58,17 +60,33 @@ class ModelConfig:
         return " | ".join(f"{name} {value}" for name, value in parts.items())
 
 
+def write_config(directory: Path, values: dict) -> None:
+    """Replace config.json: the fields of a ModelConfig, `learned` and `files`."""
+    values = json.loads(json.dumps(values))
+    content = {"format": FORMAT, **values, "sha256": digest(values)}
+    with unfinished(directory, ".json") as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        finish(partial, directory / CONFIG)
+
+
 def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     """The config, the numbers that were learned beside it, and the names of the files.
 
-    Raises: NotFoundError; DataError, if it is not one that this version wrote.
+    Raises: NotFoundError; DataError, if it is not as this version wrote it.
     """
+    read = _read(directory)
+    if not all((directory / name).is_file() for name in read[2].values()):
+        read = _read(directory)  # somebody has just replaced it
+    return read
+
+
+def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     path = directory / CONFIG
     if not path.is_file():
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        known = values.pop("format") == FORMAT
+        known = values.pop("format") == FORMAT and values.pop("sha256") == digest(values)
         files, learned = values.pop("files"), values.pop("learned")
         learned["stack"] = tuple(learned["stack"])
         config = ModelConfig(**values)
@@ -78,14 +96,20 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
         known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
         numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
-        known = known and all(isinstance(number, (int, float)) for number in numbers)
+        known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+        known = known and 0 <= learned["prior"] <= 1 and 0 <= settings.threshold <= 1
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
         known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
     if not known:
-        raise DataError(f"{path}: written by another version of spamcli; train again")
+        raise DataError(f"{path}: damaged, or written by another version of spamcli; train again")
     return config, learned, files
+
+
+def digest(values: dict) -> str:
+    """SHA-256 of what config.json says, but for its format and this."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_files(directory: Path, names: Iterable[str]) -> None:

@@ -1,8 +1,9 @@
 """A trained model, and the directory that holds it: config.json with all that made it, the heads, the n-grams, its memory."""
 
 import hashlib
-import json
 import os
+import re
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +18,11 @@ from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import finish, unfinished
 from spamcli.memory import Memory
 from spamcli.messages import read_bytes, read_messages
-from spamcli.model_config import CONFIG, FORMAT, ModelConfig, check_files, read_config, sha256
+from spamcli.model_config import CONFIG, ModelConfig, check_files, read_config, sha256, write_config
 from spamcli.ngrams import Linear
 from spamcli.protocols import Split, split
+
+_PART = re.compile(r"[a-z]+-[0-9a-f]{64}\.(?:keras|npz|onnx)")  # the name of a model's file
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,44 @@ def save(model: TrainedModel, directory: Path) -> None:
 
     Raises: WriteError.
     """
+    classifier, files = model.classifier, {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        replaced = _files_named(directory)
-        classifier = model.classifier
-        files = {
-            "heads": _write(directory, "heads", ".keras", classifier.heads.save),
-            "memory": _write(directory, "memory", ".npz", model.memory.save),
-        }
-        if classifier.wide:
-            files["ngrams"] = _write(directory, "ngrams", ".npz", classifier.wide.save)
-        if model.onnx:
-            files["onnx"] = _write(directory, "model", ".onnx", lambda path: path.write_bytes(model.onnx))
-        learned = {"stack": classifier.stack, "prior": classifier.prior}
-        content = {"format": FORMAT, **asdict(model.config), "learned": learned, "files": files}
-        with unfinished(directory, ".json") as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            finish(partial, directory / CONFIG)
-        for old in replaced - set(files.values()):
-            (directory / old).unlink(missing_ok=True)
+        superfluous = _superfluous(directory)
+        try:
+            files["heads"] = _write(directory, "heads", ".keras", classifier.heads.save)
+            files["memory"] = _write(directory, "memory", ".npz", model.memory.save)
+            if classifier.wide:
+                files["ngrams"] = _write(directory, "ngrams", ".npz", classifier.wide.save)
+            if model.onnx:
+                files["onnx"] = _write(directory, "model", ".onnx", lambda path: path.write_bytes(model.onnx))
+            learned = {"stack": classifier.stack, "prior": classifier.prior}
+            (directory / "README.md").unlink(missing_ok=True)  # the card of what is replaced
+            write_config(directory, {**asdict(model.config), "learned": learned, "files": files})
+        except BaseException:
+            superfluous |= set(files.values())
+            raise
+        finally:
+            for name in superfluous - _named(directory):
+                (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
-            f"{directory}: the model cannot be written ({error.strerror}); name another place with --model"
+            f"{directory}: the model cannot be written ({error.strerror}); free some space, or name another place with --model"
         ) from error
+
+
+def _superfluous(directory: Path) -> set[str]:
+    """Files of the present model, and those that another one left behind an hour ago or earlier."""
+    parts = {path.name: path.stat().st_mtime for path in directory.iterdir() if _PART.fullmatch(path.name)}
+    return _named(directory) | {name for name, written in parts.items() if written < time.time() - 3600}
+
+
+def _named(directory: Path) -> set[str]:
+    """The files that config.json names."""
+    try:
+        return set(read_config(directory)[2].values())
+    except (NotFoundError, DataError):
+        return set()
 
 
 def write_card(directory: Path, card: str) -> None:
@@ -148,10 +166,8 @@ def load(
 
 
 def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
-    """Config, classifier and memory; read again if somebody else has just replaced them."""
+    """Config, classifier and memory."""
     config, learned, files = read_config(directory)
-    if not all((directory / name).is_file() for name in files.values()):
-        config, learned, files = read_config(directory)
     check_files(directory, files.values())
     path = directory / files["heads"]
     try:
@@ -160,11 +176,3 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
         raise DataError(f"{path}: not heads that this version can read; train again") from error
     wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
     return config, Classifier(heads, wide, **learned), Memory.load(directory / files["memory"])
-
-
-def _files_named(directory: Path) -> set[str]:
-    """The files that the present config names, which the next one makes superfluous."""
-    try:
-        return set(read_config(directory)[2].values())
-    except (NotFoundError, DataError):
-        return set()

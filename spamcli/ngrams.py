@@ -15,7 +15,7 @@ from spamcli.errors import DataError
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words are what white space separates
-BITS = 20  # of a hash; characters and words have 2 ** BITS columns each
+BITS = 30  # of a hash: so many that what training never showed hardly meets what it did
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: of polynomial hashes modulo 2 ** 64, and of their last mixing
 
 

@@ -11,11 +11,11 @@ from spamcli.errors import DataError
 from spamcli.model_config import check_files, read_config
 from spamcli.ngrams import Linear, count
 
-MAX_BATCH_TOKENS = 2048  # padded tokens that go through the ELMo at once; a longer message goes alone
+MAX_BATCH_TOKENS = 2048
 
 
 class Session:
-    """The ONNX file of a model: tokens of messages and their static scores -> p_spam. Threads may share it."""
+    """The ONNX file of a model: tokens of messages and their static scores -> p_spam, pooled layers. Threads may share it."""
 
     def __init__(self, file: bytes | str):
         options = onnxruntime.SessionOptions()
@@ -24,30 +24,35 @@ class Session:
         (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
         self.max_characters = ids.shape[1]
 
-    def p_spam(self, tokens: Sequence[Sequence[str]], static: np.ndarray) -> np.ndarray:
-        """float32 [b], of messages that have tokens; static: float [b]."""
+    def run(self, tokens: Sequence[Sequence[str]], static: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of messages that have tokens, static: float [b]: p_spam, float32 [b]; pooled layers, float32 [b, 3, dim]."""
         numbers: dict[str, int] = {}
         places = np.full([len(tokens), max(map(len, tokens))], -1, np.int32)
         for row, message in zip(places, tokens):
             row[: len(message)] = [numbers.setdefault(token, len(numbers)) for token in message]
         char_ids = encode_tokens(list(numbers), self.max_characters)
         feeds = {"char_ids": char_ids, "places": places, "static": static.astype(np.float32)}
-        return self._session.run(["p_spam"], feeds)[0]
+        return tuple(self._session.run(["p_spam", "pooled_layers"], feeds))
 
 
 class Runtime:
     """A trained model, read from its directory.
 
+    Args:
+        max_batch_tokens: padded tokens that go through the ELMo at once; bounds the memory. A longer message goes alone.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or it has no ONNX file.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, max_batch_tokens: int | None = None):
+        self.max_batch_tokens = max_batch_tokens or MAX_BATCH_TOKENS
         self.config, learned, files = read_config(directory)
         if "onnx" not in files:
             raise DataError(f"{directory}: has no ONNX file")
+        if self.config.elmo["tokenizer"] not in TOKENIZERS:
+            raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
         used = [files[name] for name in ("onnx", "ngrams") if name in files]
         check_files(directory, used)
-        self.prior = learned["prior"]
+        self.prior = float(learned["prior"])
         self.wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
         self.tokenize = TOKENIZERS[self.config.elmo["tokenizer"]]
         self._session = Session(str(directory / files["onnx"]))
@@ -58,7 +63,7 @@ class Runtime:
         static = self.wide.scores(count(texts), len(texts)) if self.wide else np.zeros(len(texts))
         result = np.full(len(texts), self.prior)
         order = np.array(sorted((i for i in range(len(texts)) if tokens[i]), key=lambda i: len(tokens[i])), int)
-        for batch in batches([len(tokens[i]) for i in order], MAX_BATCH_TOKENS):
+        for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens):
             rows = order[batch.start : batch.stop]
-            result[rows] = self._session.p_spam([tokens[i] for i in rows], static[rows])
+            result[rows], _ = self._session.run([tokens[i] for i in rows], static[rows])
         return result

@@ -25,6 +25,10 @@ class ClassifierSettings:
     static: str = "ngrams"  # one of STATIC; what stands beside the biLM: needs more than one head
     threshold: float = 0.85  # p_spam from which on the verdict is spam: ham blocked counts as much as six spam missed
 
+    def __post_init__(self):
+        if self.heads == 1 and self.static != "none":
+            raise ValueError(f"what stands beside the heads needs several of them. Received: 1 head, static {self.static}")
+
     @property
     def fingerprint(self) -> dict:
         """The recipe, its threshold, and the other settings that are not the recipe's."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -78,9 +78,7 @@ def train(
     )
     memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
     with timed(seconds, "convert"):
-        converted = conversion.convert(elmo, classifier, elmo.cache_directory)
-        if converted:
-            conversion.check(converted, elmo, classifier, texts)
+        converted = conversion.convert(elmo, classifier, texts, elmo.cache_directory)
     return TrainedModel(elmo, classifier, config, memory, converted), seconds
 
 
@@ -115,4 +113,5 @@ def learn(
     def shown(epoch: int) -> None:
         progress("classifier", epoch, settings.epochs)
 
-    return fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, shown)
+    classifier = fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, shown)
+    return replace(classifier, prior=float(labels.mean()))  # of all of them

@@ -1,5 +1,6 @@
 """Fixtures: tiny and real. Nothing here reaches the network, and nothing touches the user's own caches."""
 
+import json
 import os
 from pathlib import Path
 
@@ -54,3 +55,12 @@ def cli(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     return lambda *arguments, **settings: CliRunner().invoke(main, [str(a) for a in arguments], **settings)
+
+
+def edit_config(directory: Path, change) -> None:
+    """Change config.json as if it had been written so: its own hash is right."""
+    from spamcli.model_config import CONFIG, write_config
+
+    values = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    change(values)
+    write_config(directory, {name: value for name, value in values.items() if name not in ("format", "sha256")})

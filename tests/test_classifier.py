@@ -123,6 +123,32 @@ def test_the_stack_believes_what_holds_on_unseen_messages():
     assert ((knows_words.p_spam(features(noise, texts)) > 0.5) == labels).all()
 
 
+def test_near_copies_are_never_torn_apart_between_what_learns_and_what_the_stack_believes():
+    """Copies share vector and words, and labels are drawn for each pair: what is learned of one half says all of the other,
+    and nothing of new messages. A stack that saw copies apart would believe it."""
+    random = np.random.default_rng(5)
+    pooled, labels = (
+        np.repeat(random.normal(size=[150, 3, 6]), 2, axis=0).astype(np.float32),
+        np.repeat(random.integers(0, 2, 150), 2),
+    )
+    texts = [f"w{number} x{number} y{number}" for number in np.repeat(np.arange(150), 2)]
+    settings = replace(DEFAULT, epochs=60, batch_size=20, dropout=0.0, hidden_dropout=0.0)
+    apart, together = (
+        fit_classifier(features(pooled, texts), labels, groups, settings, seed=1).stack[:2]
+        for groups in (np.arange(300), np.repeat(np.arange(150), 2))
+    )
+    assert max(map(abs, together)) < 0.4 < max(apart)
+
+
+def test_the_stack_learns_from_heads_that_have_not_seen_the_message():
+    """Heads learn noise by heart; those that have not seen a message know nothing of it, and the stack is told so."""
+    noise, labels = separable(200, gap=0.0)
+    settings = replace(DEFAULT, static="none", epochs=80, batch_size=20, dropout=0.0, hidden_dropout=0.0)
+    classifier = fit_classifier(features(noise), labels, np.arange(200), settings, seed=1)
+    log_odds = np.asarray(classifier.heads(noise)).mean(axis=1)
+    assert ((log_odds > 0) == labels).mean() > 0.95 and abs(classifier.stack[0]) < 0.1
+
+
 def test_p_spam_is_calibrated_where_labels_are_noisy():
     """A fifth of the labels is wrong, so no message is surer than four to one; without the stack, heads are much surer."""
     pooled, labels = separable(600, gap=5.0)

@@ -22,7 +22,7 @@ from spamcli.cli.options import Duration
 from spamcli.cli.terminal import _log, progress_bar
 from spamcli.messages import read_messages
 
-from conftest import TINY_MESSAGES  # isort: skip
+from conftest import TINY_MESSAGES, edit_config  # isort: skip
 
 KEYS = (
     "protocol n spam accuracy errors accuracy_interval precision recall f1 mcc roc_auc spam_caught ham_blocked threshold "
@@ -179,7 +179,7 @@ def test_a_page_of_folds(cli, model, tmp_path):
 def test_evaluate_several_heads_beside_the_saved_one(cli, model):
     result = cli("evaluate", "--seeds", 3, "--protocol", "grouped", "--model", model)
     assert result.exit_code == 0, result.stderr
-    assert "runs " in result.stdout and "saved model" in result.stdout and "heads 3" in result.stdout
+    assert "runs " in result.stdout and "saved model" in result.stdout and "seeds 3" in result.stdout
 
 
 def test_evaluate_without_a_model_measures_the_defaults(cli, tiny_elmo):
@@ -287,9 +287,7 @@ def test_near_copies_in_training_are_found_where_its_file_is(cli, model, tmp_pat
     figures = json.loads(cli(*arguments, "--json").stdout)
     assert (figures["n"], figures["unseen"]["n"]) == (2, 1) and [m["unseen"] for m in figures["messages"]] == [False, True]
     moved = shutil.copytree(model, tmp_path / "moved")
-    config = json.loads((moved / "config.json").read_text())
-    config["data"]["path"] = "gone.csv"
-    (moved / "config.json").write_text(json.dumps(config))
+    edit_config(moved, lambda config: config["data"].update(path="gone.csv"))
     result = cli("evaluate", "--test", tmp_path / "mine.csv", "--model", moved)
     assert "unseen only  unknown" in result.stdout and result.exit_code == 0, result.stderr
     assert cli("evaluate", "--test", tmp_path / "mine.csv", "--model", moved, "--baseline").exit_code == 66

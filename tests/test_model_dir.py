@@ -13,7 +13,7 @@ from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.settings import RECIPES
 
-from conftest import TINY_MESSAGES  # isort: skip
+from conftest import TINY_MESSAGES, edit_config  # isort: skip
 
 TEXTS = ["See you at six", "WIN a prize now", ""]
 
@@ -52,6 +52,37 @@ def test_overwriting_leaves_one_of_each_and_nothing_half_written(trained, saved)
     assert names == ["config.json", "heads", "memory", "model", "ngrams"]
 
 
+def test_what_an_interrupted_save_wrote_does_not_stay(trained, saved, monkeypatch):
+    """The text of training messages least of all; the present model stays."""
+    before = sorted(path.name for path in saved.iterdir())
+    keeping = replace(trained, memory=replace(trained.memory, texts=["secret"] * len(trained.memory.rows)), onnx=b"x")
+
+    class Full:
+        def save(self, path):
+            raise OSError(28, "No space left on device")
+
+    broken = replace(keeping, classifier=replace(trained.classifier, wide=Full()))
+    with pytest.raises(WriteError, match="No space left"):
+        model_dir.save(broken, saved)
+    assert sorted(path.name for path in saved.iterdir()) == before
+    model_dir.load(saved)
+
+
+def test_parts_that_a_killed_save_left_are_swept_in_time(trained, saved):
+    old, new = (saved / f"memory-{letter * 64}.npz" for letter in "ab")
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    model_dir.save(trained, saved)
+    assert not old.exists() and new.exists()  # the latter may be another process's, at this moment
+
+
+def test_the_card_of_the_model_before_goes_with_it(trained, saved):
+    model_dir.write_card(saved, "the old one")
+    model_dir.save(trained, saved)
+    assert not (saved / "README.md").exists()
+
+
 @pytest.mark.parametrize("part", ["heads", "memory", "model", "ngrams"])
 def test_a_flipped_bit_is_found_and_named(saved, part):
     (path,) = saved.glob(f"{part}-*")
@@ -80,7 +111,6 @@ def test_settings_are_as_they_were_asked_for(trained):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda config: config.update(format=99),
         lambda config: config.update(surprise=1),
         lambda config: config.pop("classifier"),
         lambda config: config.pop("learned"),
@@ -97,8 +127,17 @@ def test_settings_are_as_they_were_asked_for(trained):
     ],
 )
 def test_config_that_it_does_not_recognise_is_refused(saved, change):
+    edit_config(saved, change)
+    with pytest.raises(DataError, match="train again"):
+        model_dir.load(saved)
+
+
+@pytest.mark.parametrize("part", ["format", "sha256", "elmo", "data", "protocol", "classifier", "seed", "mixing", "learned"])
+def test_a_config_that_is_not_as_it_was_written_is_refused(saved, part):
+    """Whatever is changed in it, by hand or by a fault, however plausible."""
     config = json.loads((saved / "config.json").read_text())
-    change(config)
+    value = config[part]
+    config[part] = value + 1 if isinstance(value, int) else value[::-1] if isinstance(value, str) else {**value, "more": 1}
     (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="train again"):
         model_dir.load(saved)
@@ -111,12 +150,10 @@ def test_config_that_is_none_is_refused(saved, content):
         model_dir.load(saved)
 
 
-@pytest.mark.parametrize("part", ["elmo", "data", "split", "head", "mixing", "threshold", "prior", "protocol", "recipe"])
+@pytest.mark.parametrize("part", ["elmo", "data", "split", "classifier", "mixing", "learned", "files", "protocol", "seed"])
 @pytest.mark.parametrize("value", [None, {}, "x", []])
 def test_every_part_of_the_config_is_checked(saved, part, value):
-    config = json.loads((saved / "config.json").read_text())
-    config[part] = value
-    (saved / "config.json").write_text(json.dumps(config))
+    edit_config(saved, lambda config: config.update({part: value}))
     with pytest.raises(DataError, match="train again"):
         model_dir.load(saved)
 
@@ -141,8 +178,7 @@ def test_place_is_checked_before_the_work(saved, tmp_path):
 def test_elmo_that_has_gone_away_is_named(saved, trained, tmp_path):
     config = json.loads((saved / "config.json").read_text())
     assert os.path.isabs(config["elmo"]["handle"])
-    config["elmo"]["handle"] = str(tmp_path / "gone")
-    (saved / "config.json").write_text(json.dumps(config))
+    edit_config(saved, lambda config: config["elmo"].update(handle=str(tmp_path / "gone")))
     with pytest.raises(NotFoundError, match="--elmo"):
         model_dir.load(saved)
     assert model_dir.load(saved, elmo=trained.elmo.handle).classifier.prior == trained.classifier.prior

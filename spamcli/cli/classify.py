@@ -88,9 +88,10 @@ def train(
     Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
     chosen = {"epochs": epochs, "static": static, "batch_size": batch_size}
-    settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
-    if settings.static != "none" and settings.heads == 1:
-        raise click.UsageError(f"--static {static} is not for --recipe {recipe}, which is the tutorial's and nothing else.")
+    try:
+        settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        raise click.UsageError(f"--static {static} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
     from spamcli import messages, protocols
 
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
@@ -119,7 +120,7 @@ def train(
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Measure the recipe: train afresh, and write no model.")
 @click.option("--folds", type=click.IntRange(2), help="The same in cross-validation (protocol grouped).")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Of the cross-validation.")
-@click.option("--seeds", type=click.IntRange(1), help="The same with this many heads on the protocol's one split.")
+@click.option("--seeds", type=click.IntRange(1), help="The same with so many seeds on the protocol's one split.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True, help="Of all that is drawn.")
 @click.option("--baseline", is_flag=True, help="Beside TF-IDF under a tuned linear SVM, and naive Bayes.")
 @click.option("--against", type=PATH, metavar="DIR", help="Beside another trained model.")
@@ -292,7 +293,7 @@ def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tenso
     if "onnx" in read_config(model)[2] and not on_tensorflow:
         from spamcli.runtime import Runtime
 
-        return Runtime(model)
+        return Runtime(model, max_batch_tokens)
     if not on_tensorflow:
         click.echo(
             "spamcli: spamcli did not write this model's ELMo, so TensorFlow runs it, and takes seconds to load", err=True

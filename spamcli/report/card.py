@@ -20,7 +20,7 @@ _TEXT = {
     False: "The model holds no message text, but hashes and vectors of the training messages.",
     True: "**The model holds the text of the training messages**; pass it on only as you would pass them on.",
 }
-_STATIC = {"none": "", "ngrams": "; beside them a linear SVM over hashed n-grams, stacked"}
+_STATIC = {"none": "", "ngrams": "; beside them a linear SVM over hashed n-grams"}
 _LICENCES = {
     "collection": "The SMS Spam Collection: Almeida and Gómez Hidalgo hold its copyright; CC BY 4.0 at UCI; cite them.",
     "other": "The training messages remain their authors'.",
@@ -63,8 +63,8 @@ split {config.split["sha256"][:16]}. {_TEXT[keeps_messages]}
 
 def heads(settings: ClassifierSettings) -> str:
     number = f"{settings.heads} heads of " if settings.heads > 1 else ""
-    averaged = ", averaged" if settings.heads > 1 else ""
-    return f"{number}Dense {settings.hidden} and a sigmoid{averaged}"
+    ending = ", their log-odds averaged; logistic regression on top" if settings.heads > 1 else ""
+    return f"{number}Dense {settings.hidden} and a sigmoid{ending}"
 
 
 def command(config: ModelConfig) -> str:

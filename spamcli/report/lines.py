@@ -58,13 +58,17 @@ def _accuracy(data: dict) -> str:
 
 
 def _errors(data: dict) -> str:
-    decimals = 0 if data["errors"] == int(data["errors"]) else 1
-    return f"{data['errors']:,.{decimals}f} errors of {data['n']:,}"
+    return f"{_count(data['errors'])} errors of {data['n']:,}"
+
+
+def _count(number: float) -> str:
+    """A mean over runs keeps one decimal."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
 
 
 def _share(share: float, n: int, kind: str, groups: Sequence[float], bounds: Sequence[float]) -> str:
     """Of messages; with its interval, which is of groups where near copies are counted together."""
-    counted = "" if groups[1] == n else f"of groups of near copies {groups[0]:.4g} of {groups[1]:,.0f}, "
+    counted = "" if groups[1] == n else f"of groups of near copies {_count(groups[0])} of {groups[1]:,.0f}, "
     return f"{share:.2%}  (of {n:,} {kind}; {counted}{_interval(bounds)})"
 
 
@@ -125,7 +129,7 @@ def _baselines(data: dict) -> Iterator[str]:
 def _beside(row: dict) -> str:
     """The columns that ours and the baselines have in common."""
     mcc = f"{row['mcc']:.3f}" if row["mcc"] is not None else "    –"
-    return f"{row['errors']:6.4g}  {mcc}  {_rate(row['spam_caught'], 6, 2)}  {_rate(row['ham_blocked'], 7, 2)}"
+    return f"{_count(row['errors']):>6}  {mcc}  {_rate(row['spam_caught'], 6, 2)}  {_rate(row['ham_blocked'], 7, 2)}"
 
 
 def _rate(share: float | None, width: int, digits: int) -> str:
