@@ -123,15 +123,15 @@ class Classifier:
 
     def normalised(self, pooled: np.ndarray) -> np.ndarray:
         """The layers as they go into the mix: float32 [n, 3, dim]."""
-        return _part(self.heads, self.heads.input, self._mix.input, pooled)
+        return _part(self.heads.input, self._mix.input, pooled)
 
     def deep(self, normalised: np.ndarray) -> np.ndarray:
         """The heads' mean log-odds of such layers: float64 [n]."""
-        return _part(self.heads, self._mix.input, self.heads.output, normalised).astype(np.float64).mean(axis=1)
+        return _part(self._mix.input, self.heads.output, normalised).astype(np.float64).mean(axis=1)
 
     def mixed(self, pooled: np.ndarray) -> np.ndarray:
         """The mix of the layers: float32 [n, dim]; NaN where there are no tokens."""
-        return _part(self.heads, self.heads.input, self._mix.output, pooled)
+        return _part(self.heads.input, self._mix.output, pooled)
 
     @property
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,8 @@ class Classifier:
         return self.heads.get_layer("scalar_mix")
 
 
-def _part(heads: keras.Model, start, end, values: np.ndarray) -> np.ndarray:
+def _part(start, end, values: np.ndarray) -> np.ndarray:
+    """What a part of the heads' graph makes of its input."""
     return np.asarray(keras.Model(start, end)(values)) if start is not end else values
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spamcli.errors import DataError, NotFoundError
@@ -97,6 +97,7 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
         numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
         known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+        known = known and config.classifier == asdict(settings)
         known = known and 0 <= learned["prior"] <= 1 and 0 <= settings.threshold <= 1
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
         known = known and bool(config.reading and config.fingerprint and config.split["sha256"])

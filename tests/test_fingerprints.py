@@ -18,6 +18,8 @@ TRAIN = {
     "spam_label": ["--spam-label", "spam"],
     "protocol": ["--protocol", "almeida2011"],  # on the collection
     "raw": ["--raw"],  # on the collection
+    "recipe": ["--recipe", "tutorial"],
+    "static": ["--static", "none"],
     "epochs": ["--epochs", "1"],
     "batch_size": ["--batch-size", "20"],
     "seed": ["--seed", "2"],

@@ -135,7 +135,7 @@ def columns(data: dict) -> dict[str, dict]:
 
 def _without_folders(data: dict) -> dict:
     """The data with the last part alone of what may be a path: whose computer it was is nobody's business."""
-    elmo = data["elmo"] | {"handle": Path(data["elmo"]["handle"]).name}
+    elmo = {name: Path(value).name if name == "handle" else value for name, value in data["elmo"].items()}
     named = {key: data[key] | {name: Path(data[key][name]).name} for key, name in _PATHS.items() if key in data}
     return {**data, "elmo": elmo, **named}
 
