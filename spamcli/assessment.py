@@ -61,7 +61,7 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
         measured = evaluation.evaluate(trained, own, progress)
     result = measured.to_dict()
     plan = plan_of(replace(own, test=measured.test)) if own else None
-    if options.against or options.baseline or options.attack or options.curve:
+    if options.against or options.baseline or options.attack:
         result["fingerprint"] += f" | beside it seed {options.seed}"
     if options.against:
         same = model_dir.read_config(options.against)[0].elmo["fingerprint"] == trained.elmo.fingerprint
