@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Protocol, TypeVar
@@ -13,7 +14,7 @@ from spamcli.model_config import ModelConfig
 from spamcli.records import Record
 
 WINDOW = 2048  # messages judged together, at most
-REMEMBERED = 65_536  # messages whose p_spam is kept, in case they come again
+REMEMBERED, LONGEST = 65_536, 1000  # messages that are kept with their verdicts, in case they come again; their characters
 Item = TypeVar("Item")
 
 
@@ -59,8 +60,11 @@ def predict_records(
             texts = {record.text for record in window if record.text is not None}
             found = {text: known[text] for text in texts if text in known}
             new = sorted(texts - found.keys())
-            found |= zip(new, predict(model, new, threshold))
-            known = dict(list((known | found).items())[-REMEMBERED:])
+            judged = dict(zip(new, predict(model, new, threshold)))
+            found |= judged
+            known |= {text: verdict for text, verdict in judged.items() if len(text) <= LONGEST}
+            for oldest in list(islice(known, max(0, len(known) - REMEMBERED))):
+                del known[oldest]
             for record in window:
                 yield record, None if record.text is None else found[record.text]
 

@@ -183,10 +183,24 @@ def test_several_files_and_standard_input(cli, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["see you", "-f", "a.txt"], ["--no-text", "see you"], ["--json", "-o", "x.csv", "see you"]]
+    "arguments",
+    [
+        ["see you", "-f", "a.txt"],
+        ["--no-text", "see you"],
+        ["--json", "--no-text", "--explain", "see you"],
+        ["--json", "-o", "x.csv", "see you"],
+    ],
 )
 def test_options_of_predict_that_do_not_go_together(cli, model, arguments):
     assert cli("predict", "--model", model, *arguments).exit_code == 2
+
+
+def test_no_text_is_none_of_it_even_where_a_record_cannot_be_parsed(cli, model, tmp_path):
+    (tmp_path / "in.csv").write_text("label,text\nx,secret one\ny,secret two,more\n")
+    (tmp_path / "in.jsonl").write_text('{"text": "secret three"\n{"message": ["secret four"]}\n')
+    result = cli("predict", "--model", model, "-f", "in.csv", "-f", "in.jsonl", "--json", "--no-text")
+    assert result.exit_code == 65 and len(result.stdout.splitlines()) == 4
+    assert "secret" not in result.stdout + result.stderr
 
 
 def test_a_line_through_a_pipe_is_answered_at_once(model):
@@ -245,4 +259,22 @@ def test_a_message_that_comes_again_is_not_judged_again():
     counting = Counting()
     records = [Record(text) for text in ["a", "b", "a"] * 5000]
     results = list(prediction.predict_records(counting, records, threshold=0.5))
-    assert counting.judged == 2 and [record.text for record, _ in results] == ["a", "b", "a"] * 5000
+    assert counting.judged == 2
+    assert [record.text for record, _ in results] == ["a", "b", "a"] * 5000
+
+
+def test_what_is_remembered_is_bounded_in_number_and_in_length(monkeypatch):
+    """The oldest is forgotten first, and a long message at once."""
+    monkeypatch.setattr(prediction, "REMEMBERED", 2)
+    monkeypatch.setattr(prediction, "WINDOW", 1)
+    judged = []
+
+    class Counting:
+        def p_spam(self, texts):
+            judged.extend(texts)
+            return [0.25] * len(texts)
+
+    long = "x" * (prediction.LONGEST + 1)
+    texts = ["a", "b", "b", "c", "b", "a", long, long]
+    list(prediction.predict_records(Counting(), map(Record, texts), threshold=0.5))
+    assert judged == ["a", "b", "c", "a", long, long]

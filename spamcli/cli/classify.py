@@ -246,8 +246,8 @@ def predict(
         raise click.UsageError("--threshold is no number.")
     if explain and not json:
         raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
-    if no_text and not json:
-        raise click.UsageError("--no-text goes with --json.")
+    if no_text and (explain or not json):
+        raise click.UsageError("--no-text goes with --json, and without --explain.")
     if json and output:
         raise click.UsageError("--json prints; name a .jsonl file with -o instead.")
     if texts and file:

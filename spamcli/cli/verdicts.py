@@ -18,12 +18,15 @@ def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: boo
     """The record's own columns, then label and p_spam, which have another name where the record has one of these.
 
     A record without a verdict has the label `error` and, where rows need not have the same columns, the reason.
+
+    Args:
+        no_text: leave out what holds the message; of a record that cannot be parsed that may be any column.
     """
     values = dict(record.values) or ({"text": record.text} if verdict else {})
     ours = {"label": verdict.label if verdict else "error", "p_spam": round(verdict.p_spam, DIGITS) if verdict else None}
     prefix = "spamcli_" if values.keys() & ours.keys() else ""
-    if no_text and verdict:
-        values = {name: value for name, value in values.items() if value != record.text}
+    if no_text:
+        values = {name: value for name, value in values.items() if verdict and value != record.text}
     reason = {"reason": record.error} if with_reason and verdict is None else {}
     return values | {f"{prefix}{name}": value for name, value in ours.items()} | reason
 
