@@ -66,11 +66,12 @@ def _joined(encoder: onnx.ModelProto, classifier: Classifier) -> bytes:
 
 def _difference(converted: bytes, elmo: ELMo, classifier: Classifier, texts: Sequence[str]) -> float:
     """The largest one in p_spam or a pooled layer, on messages of all lengths, in padded batches."""
-    spoken = sorted({text for text in texts if elmo.tokenize(text)}, key=lambda text: len(elmo.tokenize(text)))
+    tokens_of = {text: elmo.tokenize(text) for text in dict.fromkeys(texts)}
+    spoken = sorted((text for text in tokens_of if tokens_of[text]), key=lambda text: len(tokens_of[text]))
     chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
     features = Features.of(elmo, chosen)
     static = classifier.wide.scores(features.counted, len(chosen)) if classifier.wide else np.zeros(len(chosen))
-    session, tokens, found = Session(converted), [elmo.tokenize(text) for text in chosen], []
+    session, tokens, found = Session(converted), [tokens_of[text] for text in chosen], []
     for batch in batches([len(message) for message in tokens], MAX_BATCH_TOKENS):
         found.append(session.run(tokens[batch.start : batch.stop], static[batch.start : batch.stop]))
     p_spam, pooled = (np.concatenate(parts) for parts in zip(*found))
