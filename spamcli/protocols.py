@@ -185,13 +185,12 @@ def near_copy_groups(texts: Sequence[str], pairs: int = 2**23) -> np.ndarray:
         rows, columns = np.concatenate([np.arange(len(keys)), rows]), np.concatenate([groups, columns])
         edges = csr_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(keys), len(keys)))
         groups = connected_components(edges, directed=False)[1]
-        first = np.unique(groups, return_index=True)[1]
-        groups = first[groups]  # named by a message of theirs
+        groups = np.unique(groups, return_index=True)[1][groups]  # named by their first message
     return np.unique(groups, return_inverse=True)[1]
 
 
 def _near_pairs(texts: Sequence[str], block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions of all pairs with Jaccard similarity NEAR_COPY or more, of a block of messages with all after the other."""
+    """Positions of the pairs with Jaccard similarity NEAR_COPY or more, a block of messages against all at a time."""
     vectorizer = CountVectorizer(analyzer="char_wb", ngram_range=(4, 4), binary=True, dtype=np.int32, preprocessor=_mask_digits)
     try:
         grams = vectorizer.fit_transform(texts)
