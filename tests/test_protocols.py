@@ -45,7 +45,8 @@ def plain_groups(texts: list[str]) -> list[int]:
     """Near copies joined by hand: each pair gives the later one's whole group the earlier one's number."""
     pieces, groups = [grams(text) for text in texts], list(range(len(texts)))
     for i, j in combinations(range(len(texts)), 2):
-        if near(pieces[i], pieces[j]):
+        equal = normalise(texts[i]) == normalise(texts[j]) != ""
+        if equal or near(pieces[i], pieces[j]):
             groups = [groups[i] if group == groups[j] else group for group in groups]
     return groups
 
@@ -286,6 +287,7 @@ def test_distinct_keeps_the_first():
         (["a b c d e f g", "a b c d e x y"], set()),  # 5 of 9
         (["a b c d", "a b c e", "a b f e"], {(0, 1), (1, 2), (0, 2)}),  # the outer two, 2 of 6, by way of the middle
         (["hello", "hell"], set()),  # " hel", "hell", "ello", "llo " against " hel", "hell", "ell ": 2 of 5
+        (["a", "a !"], {(0, 1)}),  # equal but for punctuation, though of their 4-grams " a " and " ! " only one is shared
         (["a", "", "a", " ", ""], {(0, 2)}),  # texts without a word have nothing in common
         (["", " ", "\n\t"], set()),
         ([], set()),
