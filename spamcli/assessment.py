@@ -8,8 +8,10 @@ import numpy as np
 from spamcli import comparison, evaluation, explain, model_dir, modules
 from spamcli.elmo import ELMo
 from spamcli.errors import SpamcliError
+from spamcli.invented import tested
 from spamcli.messages import Messages, read_messages
-from spamcli.protocols import Plan, Split, cross_validation, default_protocol, plan_of, split
+from spamcli.model_config import ModelConfig, also_fingerprint
+from spamcli.protocols import Plan, Split, cross_validation, default_protocol, plan_of, plan_with_also, split, with_also
 from spamcli.settings import BUILTIN, SEED, ClassifierSettings
 from spamcli.training import Progress, silent
 
@@ -54,7 +56,7 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
     config = trained.config
     own = _own_split(config, options)
     if options.test:
-        messages = read_messages(options.test, **options.reading, both_classes=False)
+        messages = read_messages(tested(options.test), **options.reading, both_classes=False)
         known = own.train["text"].tolist() if own else trained.memory.texts
         measured = evaluation.evaluate_file(trained, messages, known, progress)
     else:
@@ -79,7 +81,7 @@ def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options:
     return result
 
 
-def _own_split(config: model_dir.ModelConfig, options: Options) -> Split | None:
+def _own_split(config: ModelConfig, options: Options) -> Split | None:
     """What the model was trained and tested on; None, if its file is not there and nothing that is asked for needs it."""
     try:
         return model_dir.read_split(config, options.data or Path(config.data["path"]))
@@ -102,7 +104,7 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
         config.settings if config else ClassifierSettings(),
         options.seed,
     )
-    protocol, about, plan, own = _plan(options, messages, config.protocol if config else default_protocol(messages))
+    protocol, about, plan, own = _plan(options, messages, config)
     measured = evaluation.evaluate_recipe(recipe, plan, protocol, about, progress)
     result = measured.to_dict()
     if options.baseline:
@@ -116,15 +118,17 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
     return result
 
 
-def _plan(options: Options, messages: Messages, usual: str) -> tuple[str, str, Plan, Split | None]:
-    """Protocol (the `usual` one, unless another is asked for), what else chose the messages, the plan, its split if one."""
-    data = f"data {messages.fingerprint} | seed {options.seed}"
+def _plan(options: Options, messages: Messages, config: ModelConfig | None) -> tuple[str, str, Plan, Split | None]:
+    """Protocol (the saved model's, unless another is asked for), what else chose the messages, the plan, its split if one."""
+    also = model_dir.read_also_again(config) if config else []
+    data = {"data": messages.fingerprint, **(also_fingerprint(config.also) if config else {}), "seed": options.seed}
+    about = " | ".join(f"{name} {value}" for name, value in data.items())
     if options.folds:
-        about = f"folds {options.folds} | repeats {options.repeats} | {data}"
-        return "grouped", about, cross_validation(messages, options.folds, options.repeats, options.seed), None
-    protocol, seeds = options.protocol or usual, options.seeds or 1
-    own = split(messages, protocol, options.seed)
-    return protocol, f"seeds {seeds} | {data}", plan_of(own, seeds), own
+        plan = plan_with_also(cross_validation(messages, options.folds, options.repeats, options.seed), also)
+        return "grouped", f"folds {options.folds} | repeats {options.repeats} | {about}", plan, None
+    protocol, seeds = options.protocol or (config.protocol if config else default_protocol(messages)), options.seeds or 1
+    own = with_also(split(messages, protocol, options.seed), also)
+    return protocol, f"seeds {seeds} | {about}", plan_of(own, seeds), own
 
 
 def _mistakes(measured: evaluation.Evaluation, model: model_dir.TrainedModel | None = None) -> list[dict]:

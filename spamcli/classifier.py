@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 from keras import ops
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
@@ -24,6 +24,7 @@ from spamcli.protocols import folds
 from spamcli.settings import ClassifierSettings
 
 SVM_C = 1.0  # of the linear part
+BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so the linear part alone decides clear cases
 STACK_C = 10.0  # of the logistic regression: hardly any regularisation, but a finite answer where classes are separable
 
 
@@ -94,12 +95,14 @@ class Classifier:
         wide: None without static features.
         stack: weight of the heads' mean, weight of the linear part, bias.
         prior: share of spam among the training messages, p_spam of one without tokens.
+        unseen: log-odds of each training message by what had not seen it, float64 [n]; None for a single head, or once saved.
     """
 
     heads: keras.Model
     wide: Linear | None
     stack: tuple[float, float, float]
     prior: float
+    unseen: np.ndarray | None = None
 
     def log_odds(self, features: Features) -> np.ndarray:
         """float64 [n]; exact also where p_spam is rounded to 1."""
@@ -127,7 +130,7 @@ class Classifier:
 
     def deep(self, normalised: np.ndarray) -> np.ndarray:
         """The heads' mean log-odds of such layers: float64 [n]."""
-        return _part(self._mix.input, self.heads.output, normalised).astype(np.float64).mean(axis=1)
+        return np.asarray(bounded(_part(self._mix.input, self.heads.output, normalised)), np.float64).mean(axis=1)
 
     def mixed(self, pooled: np.ndarray) -> np.ndarray:
         """The mix of the layers: float32 [n, dim]; NaN where there are no tokens."""
@@ -160,8 +163,13 @@ def _predict(heads: keras.Model, features: Features) -> np.ndarray:
     """Log-odds of each head: float64 [n, heads]; 0 where there are no tokens."""
     result = np.zeros([len(features), heads.output_shape[1]])
     if features.spoken.any():
-        result[features.spoken] = heads.predict_on_batch(features.pooled[features.spoken])
+        result[features.spoken] = bounded(heads.predict_on_batch(features.pooled[features.spoken]))
     return result
+
+
+def bounded(log_odds):
+    """Log-odds of heads, float [n, heads], none of several beyond BOUND."""
+    return log_odds if log_odds.shape[1] == 1 else ops.clip(log_odds, -BOUND, BOUND)
 
 
 def build_heads(num_layers: int, dim: int, settings: ClassifierSettings) -> keras.Model:
@@ -189,12 +197,15 @@ def fit_classifier(
     groups: np.ndarray,
     settings: ClassifierSettings,
     seed: int,
+    files: np.ndarray | None = None,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Classifier:
     """Train on messages that have tokens.
 
     Args:
         labels, groups: int [n] (0 ham, 1 spam); int [n], of near copies, which no fold tears apart.
+        files: which file each message is from, int [n]; all from one by default. Of several each has an intercept, so
+            that their shares of spam are not learned as signs of it; the classifier has the mean of these.
         after_epoch: called with the number of epochs done.
     Raises: ValueError, if a class has fewer groups than there are heads.
     """
@@ -203,16 +214,25 @@ def fit_classifier(
         for head, (_, test) in enumerate(folds(labels, groups, settings.heads, seed)):
             held_out[test, head] = True
     heads = fit_heads(features.pooled, labels, held_out, settings, seed, after_epoch)
-    wide, stack = None, (1.0, 0.0, 0.0)
+    wide, stack, unseen, prior = None, (1.0, 0.0, 0.0), None, float(labels.mean())
     if settings.heads > 1:
+        source = indicators(np.zeros(len(labels), int) if files is None else files)
         scores = [_predict(heads, features)[held_out]]  # [n], each message's from the head that has not seen it
         if settings.static == "ngrams":
-            wide, unseen = _fit_wide(features.counted, labels, held_out, seed)
-            scores.append(unseen)
-        stacked = LogisticRegression(C=STACK_C, tol=1e-8, max_iter=1000).fit(np.stack(scores, axis=1), labels)
-        weights = [*stacked.coef_[0].tolist(), 0.0][:2]
-        stack = (*weights, float(stacked.intercept_[0]))
-    return Classifier(heads, wide, stack, float(labels.mean()))
+            wide, linear = _fit_wide(features.counted, labels, held_out, source, seed)
+            scores.append(linear)
+        inputs = np.stack(scores, axis=1)
+        stacked = LogisticRegression(C=STACK_C, tol=1e-8, max_iter=1000).fit(np.hstack([inputs, source]), labels)
+        weights, intercepts = np.split(stacked.coef_[0], [inputs.shape[1]])
+        bias = float(stacked.intercept_[0] + (intercepts.mean() if len(intercepts) else 0.0))
+        stack, unseen = (*[*weights.tolist(), 0.0][:2], bias), inputs @ weights + bias
+    return Classifier(heads, wide, stack, prior, unseen)
+
+
+def indicators(files: np.ndarray) -> np.ndarray:
+    """Which of several files a message is from: float64 [n, files]; of a single one [n, 0]."""
+    numbers = np.unique(files)
+    return (files[:, None] == numbers).astype(float) if len(numbers) > 1 else np.zeros([len(files), 0])
 
 
 def fit_heads(
@@ -255,15 +275,20 @@ def crossentropy(targets, log_odds):
     return ops.sum(ops.where(targets == HELD_OUT, 0.0, losses), axis=-1)
 
 
-def _fit_wide(counted: Entries, labels: np.ndarray, held_out: np.ndarray, seed: int) -> tuple[Linear, np.ndarray]:
+def _fit_wide(
+    counted: Entries, labels: np.ndarray, held_out: np.ndarray, source: np.ndarray, seed: int
+) -> tuple[Linear, np.ndarray]:
     """The mean of a linear SVM for each fold, and every message's score by the one that has not seen it, float64 [n]."""
     tfidf = TfIdf.of(counted, len(labels))
-    values = tfidf.weigh(counted)
-    matrix = csr_matrix((values.values, (values.messages, values.columns)), shape=(len(labels), len(tfidf.columns)))
+    values, known = tfidf.weigh(counted), len(tfidf.columns)
+    matrix = csr_matrix((values.values, (values.messages, values.columns)), shape=(len(labels), known))
+    with_source = hstack([matrix, csr_matrix(source)]).tocsr()
     unseen, parts = np.zeros(len(labels)), []
     for test in held_out.T:
-        svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(matrix[~test], labels[~test])
-        unseen[test] = svm.decision_function(matrix[test])
-        parts.append((svm.coef_[0], svm.intercept_[0]))
+        svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(with_source[~test], labels[~test])
+        weights, intercepts = np.split(svm.coef_[0], [known])
+        bias = svm.intercept_[0] + (intercepts.mean() if len(intercepts) else 0.0)
+        unseen[test] = matrix[test] @ weights + bias
+        parts.append((weights, bias))
     weights, biases = zip(*parts)
     return Linear(tfidf, np.mean(weights, axis=0).astype(np.float32), float(np.mean(biases))), unseen

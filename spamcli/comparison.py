@@ -167,7 +167,7 @@ def learning_curve(elmo: ELMo, settings: ClassifierSettings, plan: Plan, seed: i
         part = learn[np.isin(groups, order[: round(share * len(order))])]
         if any(len(np.unique(plan.groups[part][labels[part] == label])) < MIN_GROUPS for label in (0, 1)):
             continue  # too few for folds
-        classifier = training.learn(features[part], labels[part], plan.groups_of(part), settings, seed)
+        classifier = training.learn(features[part], labels[part], plan.groups_of(part), settings, seed, plan.sources_of(part))
         figures = score(labels[test], classifier.p_spam(features[test]), settings.threshold)
         rows.append({"n": len(part), **{name: getattr(figures, name) for name in ("errors", "accuracy", "accuracy_interval")}})
     return rows

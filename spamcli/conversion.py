@@ -18,7 +18,7 @@ from onnx import compose
 from spamcli.bilm.export import SIZES_FILE, read_bilm
 from spamcli.bilm.model import BiLM
 from spamcli.characters import batches
-from spamcli.classifier import Classifier, Features
+from spamcli.classifier import Classifier, Features, bounded
 from spamcli.elmo import ELMo
 from spamcli.errors import UnavailableError
 from spamcli.files import finish, unfinished
@@ -125,7 +125,7 @@ def _heads(classifier: Classifier) -> onnx.ModelProto:
     deep_weight, wide_weight, bias = classifier.stack
 
     def judge(pooled, static):
-        deep = tf.reduce_mean(heads((pooled - tf.constant(mean)) / tf.constant(deviation)), axis=1)
+        deep = tf.reduce_mean(bounded(heads((pooled - tf.constant(mean)) / tf.constant(deviation))), axis=1)
         return {"p_spam": tf.sigmoid(deep_weight * deep + wide_weight * static + bias)}
 
     shapes = [tf.TensorSpec([None, *mix.input.shape[1:]], tf.float32, "pooled"), tf.TensorSpec([None], tf.float32, "static")]

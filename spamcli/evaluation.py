@@ -160,7 +160,8 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
         progress("training afresh", number, len(jobs))
         with timed(seconds, "train"):
             seed = recipe.seed + run
-            classifier = training.learn(features[learn], labels[learn], plan.groups_of(learn), recipe.settings, seed)
+            groups, files = plan.groups_of(learn), plan.sources_of(learn)
+            classifier = training.learn(features[learn], labels[learn], groups, recipe.settings, seed, files)
         with timed(seconds, "test"):
             p_spam[run, test] = classifier.p_spam(features[test])
     tested = plan.tested
@@ -173,5 +174,5 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
         "runs_of": about,
     }
     fingerprint = f"protocol {protocol} | {about} | {recipe.fingerprint}"
-    test = plan.frame.iloc[tested].reset_index(drop=True)
+    test = plan.frame.iloc[tested].drop(columns="file", errors="ignore").reset_index(drop=True)
     return Evaluation(protocol, fingerprint, test, groups, p_spam[:, tested], recipe.settings.threshold, details, seconds)

@@ -11,7 +11,7 @@ from spamcli.errors import DataError, NotFoundError
 from spamcli.files import finish, unfinished
 from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
-FORMAT = 3
+FORMAT = 4
 CONFIG = "config.json"
 
 
@@ -22,6 +22,7 @@ class ModelConfig:
     Attributes:
         elmo: handle, fingerprint (SHA-256 of the module), dim, tokenizer.
         data: path, sha256, form, raw, and the columns and labels that were asked for.
+        also: name and sha256 of each other file that was learned from.
         split: how many messages train and test, and the SHA-256 of the two sides.
         classifier: the fields of `settings.ClassifierSettings`.
         mixing: s (after the softmax) and gamma.
@@ -30,6 +31,7 @@ class ModelConfig:
 
     elmo: dict
     data: dict
+    also: list[dict]
     protocol: str
     split: dict
     classifier: dict
@@ -54,6 +56,7 @@ class ModelConfig:
             "seed": self.seed,
             "elmo": self.elmo["fingerprint"][:8],
             "data": reading_fingerprint(self.data["sha256"], self.reading),
+            **also_fingerprint(self.also),
             **self.settings.fingerprint,
             **self.versions,
         }
@@ -99,6 +102,7 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
         known = known and config.classifier == asdict(settings)
         known = known and 0 <= learned["prior"] <= 1 and 0 <= settings.threshold <= 1
+        known = known and all(file.keys() == {"name", "sha256"} for file in config.also)
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
         known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -122,6 +126,12 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def also_fingerprint(also: Iterable[dict]) -> dict[str, str]:
+    """What was learned from beside the data, if anything."""
+    hashes = ", ".join(file["sha256"][:8] for file in also)
+    return {"also": hashes} if hashes else {}
 
 
 def reading_fingerprint(sha256: str, reading: dict) -> str:

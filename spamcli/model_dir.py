@@ -16,11 +16,12 @@ from spamcli.classifier import Classifier, Features  # and ScalarMix is register
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import finish, unfinished
+from spamcli.invented import read_also
 from spamcli.memory import Memory
-from spamcli.messages import read_bytes, read_messages
+from spamcli.messages import Messages, read_bytes, read_messages
 from spamcli.model_config import CONFIG, ModelConfig, check_files, read_config, sha256, write_config
 from spamcli.ngrams import Linear
-from spamcli.protocols import Split, split
+from spamcli.protocols import Split, split, with_also
 
 _PART = re.compile(r"[a-z]+-[0-9a-f]{64}\.(?:keras|npz|onnx)")  # the name of a model's file
 
@@ -54,13 +55,25 @@ def read_split(config: ModelConfig, path: Path) -> Split:
             f"{path}: not the file that the model was trained on ({config.data['path']}, "
             f"sha256 {config.data['sha256'][:8]}...), so its test rows are unknown; name that one with --data"
         )
-    again = split(read_messages(path, **config.reading), config.protocol, config.seed)
+    again = with_also(split(read_messages(path, **config.reading), config.protocol, config.seed), read_also_again(config))
     if again.summary != config.split:
         raise DataError(
             f"{path}: protocol {config.protocol} splits it otherwise than when the model was trained "
             f"(with {config.versions}), so training rows would be tested; train again"
         )
     return again
+
+
+def read_also_again(config: ModelConfig) -> list[Messages]:
+    """The other messages that the model learned from.
+
+    Raises: what reading them raises; DataError, if they are others now.
+    """
+    also = [read_also(file["name"]) for file in config.also]
+    for file, messages in zip(config.also, also, strict=True):
+        if messages.sha256 != file["sha256"]:
+            raise DataError(f"{file['name']}: not as it was when the model also learned from it; train again")
+    return also
 
 
 def save(model: TrainedModel, directory: Path) -> None:

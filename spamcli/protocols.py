@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,10 @@ class Plan:
         """Groups of near copies among the messages that are learned from, which no other message chains: int [learn]."""
         return near_copy_groups(self.frame["text"].iloc[learn].tolist())
 
+    def sources_of(self, learn: np.ndarray) -> np.ndarray:
+        """`sources` of the messages that are learned from: int [learn]."""
+        return sources(self.frame.iloc[learn])
+
     @property
     def tested(self) -> np.ndarray:
         """Positions of the messages that are tested, in order."""
@@ -94,6 +98,38 @@ def split(messages: Messages, protocol: str, seed: int) -> Split:
         in_train = _one_fold(frame["label"], groups, seed, messages)
     test = frame[~in_train].assign(unseen=~np.isin(groups[~in_train], groups[in_train]))
     return Split(protocol, seed, frame[in_train].reset_index(drop=True), test.reset_index(drop=True))
+
+
+def sources(train: pd.DataFrame) -> np.ndarray:
+    """Which file each training message is from, 0 without `with_also`: int [n]."""
+    return train["file"].to_numpy(int) if "file" in train else np.zeros(len(train), int)
+
+
+def with_also(split: Split, also: Sequence[Messages]) -> Split:
+    """The split with other labelled messages to learn from, but for near copies of its test messages.
+
+    Training messages have a column `file` then: 0 for those of the split, k for the k-th of the others.
+    """
+    parts = [split.train.assign(file=0)]
+    for number, messages in enumerate(also, start=1):
+        new = unseen_by(split.test["text"].tolist(), messages.frame["text"].tolist())
+        parts.append(messages.frame[new].assign(file=number))
+    return replace(split, train=pd.concat(parts, ignore_index=True)) if also else split
+
+
+def plan_with_also(plan: Plan, also: Sequence[Messages]) -> Plan:
+    """The plan with other labelled messages to learn from, but for near copies of what a pair tests."""
+    if not also:
+        return plan
+    own = len(plan.frame)
+    others = [messages.frame.assign(file=number, unseen=False) for number, messages in enumerate(also, start=1)]
+    frame = pd.concat([plan.frame.assign(file=0), *others], ignore_index=True)
+    groups = near_copy_groups(frame["text"].tolist())
+
+    def extended(learn: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate([learn, own + np.flatnonzero(~np.isin(groups[own:], groups[test]))]), test
+
+    return Plan(frame, groups, [[extended(*pair) for pair in pairs] for pairs in plan.runs])
 
 
 def plan_of(split: Split, repeats: int = 1) -> Plan:

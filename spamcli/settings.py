@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 BUILTIN = "builtin"  # the handle of the ELMo inside the package
+INVENTED = "invented"  # what --also and --test call the package's own labelled messages
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
 SEED = 1
 EVEN = 0.5  # the threshold at which ham blocked and spam missed count the same

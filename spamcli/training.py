@@ -1,7 +1,7 @@
 """Training: messages -> their features -> a classifier fitted to them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
@@ -18,7 +18,7 @@ from spamcli.memory import Memory
 from spamcli.messages import Messages
 from spamcli.model_config import ModelConfig
 from spamcli.model_dir import TrainedModel
-from spamcli.protocols import Split, near_copy_groups
+from spamcli.protocols import Split, near_copy_groups, sources
 from spamcli.settings import ClassifierSettings
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
@@ -44,11 +44,13 @@ def train(
     seed: int,
     progress: Progress = silent,
     keep_messages: bool = False,
+    also: Mapping[str, Messages] | None = None,
 ) -> tuple[TrainedModel, dict[str, float]]:
     """Fit a classifier to the training messages of a split; the test messages are not looked at.
 
     Args:
         keep_messages: the model remembers the training messages' text, too.
+        also: by name, what the split's training messages hold beside those of `messages`, see `protocols.with_also`.
     Returns: the model, and the seconds of each phase.
     Raises: DataError, if no training message has a token, or there are too few; UnavailableError, if ONNX Runtime does not
         agree with TensorFlow.
@@ -60,7 +62,7 @@ def train(
     if not features.spoken.any():
         raise DataError(f"{messages.path}: no training message has a token; check the text column")
     with timed(seconds, "fit"):
-        classifier = learn(features, labels, near_copy_groups(texts), settings, seed, progress)
+        classifier = learn(features, labels, near_copy_groups(texts), settings, seed, sources(split.train), progress)
     config = ModelConfig(
         elmo={
             "handle": elmo.handle,
@@ -69,6 +71,7 @@ def train(
             "tokenizer": elmo.tokenizer,
         },
         data={"path": str(messages.path), "sha256": messages.sha256, "form": messages.form, **messages.reading},
+        also=[{"name": name, "sha256": file.sha256} for name, file in (also or {}).items()],
         protocol=split.protocol,
         split=split.summary,
         classifier=asdict(settings),
@@ -94,12 +97,14 @@ def learn(
     groups: np.ndarray,
     settings: ClassifierSettings,
     seed: int,
+    files: np.ndarray | None = None,
     progress: Progress = silent,
 ) -> Classifier:
     """A classifier fitted to the messages that have tokens.
 
     Args:
         labels, groups: int [n]; int [n], of near copies.
+        files: which file each message is from, int [n]; all from one by default.
     Raises: DataError, if there are too few groups for the heads.
     """
     spoken = np.flatnonzero(features.spoken)
@@ -113,5 +118,6 @@ def learn(
     def shown(epoch: int) -> None:
         progress("classifier", epoch, settings.epochs)
 
-    classifier = fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, shown)
+    files = np.zeros(len(labels), int) if files is None else files
+    classifier = fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, files[spoken], shown)
     return replace(classifier, prior=float(labels.mean()))  # of all of them

@@ -31,7 +31,7 @@ from spamcli.cli.terminal import (
 from spamcli.cli.verdicts import Seen, row, verdict_line
 from spamcli.errors import DataError, SpamcliError
 from spamcli.records import FORMS, STREAM, Record, form_of, read, write
-from spamcli.settings import BUILTIN, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
+from spamcli.settings import BUILTIN, INVENTED, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
 
 
 @click.command()
@@ -53,6 +53,9 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @click.command()
 @data_option
 @reading_options
+@click.option(
+    "--also", multiple=True, metavar="FILE", help=f"Learn from these labelled messages, too; {INVENTED}: the package's."
+)
 @click.option("--raw", is_flag=True, help="Read spam.csv exactly as the tutorial did, mojibake and all.")
 @click.option("--keep-messages", is_flag=True, help="Keep the training messages' text in the model, for explanations.")
 @shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
@@ -70,6 +73,7 @@ def train(
     text_column,
     label_column,
     spam_label,
+    also,
     raw,
     keep_messages,
     elmo,
@@ -92,10 +96,12 @@ def train(
         settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         raise click.UsageError(f"--static {static} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
-    from spamcli import messages, protocols
+    from spamcli import invented, messages, protocols
 
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
+    further = {name: invented.read_also(name) for name in also}
     split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
+    split = protocols.with_also(split, list(further.values()))
     load_tensorflow_quietly()
     from spamcli import evaluation, model_dir, modules, training
     from spamcli.elmo import ELMo
@@ -104,7 +110,7 @@ def train(
     model_dir.check_place(model)
     encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=on_terminal(sys.stderr))
     with progress_bar() as progress:
-        trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages)
+        trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages, further)
         model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)
     figures = replace(result, seconds=seconds | result.seconds).to_dict()
@@ -115,7 +121,7 @@ def train(
 
 @click.command()
 @shared("--data", type=PATH, help="The file that the model was trained on; by default where it was then.")
-@click.option("--test", type=PATH, help="Measure on this labelled file instead; messages trained on are left out.")
+@click.option("--test", type=PATH, help=f"Measure on this labelled file instead ({INVENTED}: the package's).")
 @reading_options
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Measure the recipe: train afresh, and write no model.")
 @click.option("--folds", type=click.IntRange(2), help="The same in cross-validation (protocol grouped).")

@@ -42,7 +42,7 @@ The verdict is spam from p_spam {settings.threshold:g} on.
 
 {config.split["train"]:,} messages trained it and {config.split["test"]:,} others test it: protocol {config.protocol},
 seed {config.seed}. They are from a file with the SHA-256 {config.data["sha256"]};
-split {config.split["sha256"][:16]}. {_TEXT[keeps_messages]}
+split {config.split["sha256"][:16]}.{also(config)} {_TEXT[keeps_messages]}
 
 ## Figures on the test messages
 
@@ -61,6 +61,11 @@ split {config.split["sha256"][:16]}. {_TEXT[keeps_messages]}
 """
 
 
+def also(config: ModelConfig) -> str:
+    files = ", ".join(f"{file['name']} (SHA-256 {file['sha256'][:16]}...)" for file in config.also)
+    return f" Among those that trained it are messages of {files}." if files else ""
+
+
 def heads(settings: ClassifierSettings) -> str:
     number = f"{settings.heads} heads of " if settings.heads > 1 else ""
     ending = ", their log-odds averaged; logistic regression on top" if settings.heads > 1 else ""
@@ -73,6 +78,7 @@ def command(config: ModelConfig) -> str:
     words = ["spamcli", "train", "--data", config.data["path"], "--elmo", config.elmo["handle"]]
     words += ["--protocol", config.protocol, "--seed", str(config.seed), "--batch-size", str(settings.batch_size)]
     words += ["--recipe", settings.recipe, "--epochs", str(settings.epochs), "--static", settings.static]
+    words += [word for file in config.also for word in ("--also", file["name"])]
     words += ["--raw"] if config.data["raw"] else []
     for option in ("text_column", "label_column"):
         words += [f"--{option.replace('_', '-')}", config.data[option]] if config.data[option] else []
