@@ -5,3 +5,13 @@ import os
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras asks at its first import, and knows others
 
 __version__ = "0.1.0"
+__all__ = ["SpamClassifier", "Verdict"]
+
+
+def __getattr__(name: str):
+    """The public names, loaded when they are used: `spamcli --help` has no time for NumPy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from spamcli import prediction
+
+    return getattr(prediction, name)

@@ -15,7 +15,7 @@ from spamcli.protocols import Plan, Split, cross_validation, default_protocol, p
 from spamcli.settings import BUILTIN, SEED, ClassifierSettings
 from spamcli.training import Progress, silent
 
-DATA, MODEL = Path("data") / "spam.csv", Path("model")
+DATA = Path("data") / "spam.csv"
 EXPLAINED = 50  # wrong verdicts, at most
 
 
@@ -44,9 +44,13 @@ class Options:
     curve: bool = False
 
 
-def assess(model: Path, elmo: str | None, max_batch_tokens: int | None, options: Options, progress: Progress = silent) -> dict:
+def assess(
+    model: Path | None, elmo: str | None, max_batch_tokens: int | None, options: Options, progress: Progress = silent
+) -> dict:
     """All figures of a model, or of its recipe, as `evaluate --json` prints them.
 
+    Args:
+        model: its directory; None for the default recipe.
     Raises: what loading and reading raise.
     """
     cache = modules.cache_directory() / "pooled"
@@ -93,15 +97,14 @@ def _own_split(config: ModelConfig, options: Options) -> Split | None:
 
 def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progress: Progress) -> dict:
     """The figures of what trained the model, or of the defaults where there is none, trained afresh."""
-    there = model.exists() or model != MODEL  # a place that was named has to hold a model
-    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if there else None
+    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if model else None
     config = saved and saved.config
     messages = read_messages(
         options.data or Path(config.data["path"] if config else DATA), **(config.reading if config else {})
     )
     recipe = evaluation.Recipe(
         saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens),
-        config.settings if config else ClassifierSettings(),
+        config.settings.unlearned if config else ClassifierSettings(),
         options.seed,
     )
     protocol, about, plan, own = _plan(options, messages, config)

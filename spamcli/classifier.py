@@ -21,10 +21,9 @@ from spamcli import ngrams
 from spamcli.elmo import ELMo, has_tokens
 from spamcli.ngrams import Entries, Linear, TfIdf
 from spamcli.protocols import folds
-from spamcli.settings import ClassifierSettings
+from spamcli.settings import BOUND, ClassifierSettings
 
 SVM_C = 1.0  # of the linear part
-BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so the linear part alone decides clear cases
 STACK_C = 10.0  # of the logistic regression: hardly any regularisation, but a finite answer where classes are separable
 
 

@@ -123,6 +123,12 @@ def _measured(model, protocol, fingerprint, test, groups, details, progress) -> 
     with timed(seconds, "test"):
         p_spam = model.p_spam(test["text"].tolist(), lambda done, total: progress("ELMo, test messages", done, total))
     settings = config.settings
+    if settings.threshold_ham is not None and settings.threshold_ham < settings.threshold:
+        unsure = (p_spam >= settings.threshold_ham) & (p_spam < settings.threshold)
+        band = {"threshold_ham": settings.threshold_ham, "threshold_spam": settings.threshold}
+        details = {**details, "unsure": {**band, "n": int(unsure.sum()), "spam": int(test["label"][unsure].sum())}}
+    if config.budget:
+        details = {**details, "budget": {"max_ham_blocked": settings.max_ham_blocked, **config.budget}}
     about = {"mixing": config.mixing, "elmo": config.elmo, "recipe": settings.recipe, "epochs": settings.epochs}
     details = {**about, "seed": config.seed, **details}
     return Evaluation(protocol, fingerprint, test, groups, p_spam[None], settings.threshold, details, seconds)

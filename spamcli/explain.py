@@ -125,7 +125,7 @@ def explain(
     """
     if training_texts is not None and len(training_texts) != len(model.memory.rows):
         raise ValueError(f"the model has {len(model.memory.rows)} training messages. Received: {len(training_texts)}")
-    threshold = model.config.settings.threshold if threshold is None else threshold
+    own, threshold = threshold, model.config.settings.threshold if threshold is None else threshold
     text = replace_surrogates(text)
     spans, together = runs(token_spans(text, model.elmo.tokenize), max_words)
     message = _Message(model, text, spans, threshold)
@@ -134,7 +134,7 @@ def explain(
     odds = [message.log_odds[deletion] for deletion in (frozenset(), *singles, frozenset(range(len(spans))))]
     return Explanation(
         text=text,
-        label="spam" if message.is_spam else "ham",
+        label=model.config.settings.verdict(message.p_spam[frozenset()], own),
         p_spam=message.p_spam[frozenset()],
         threshold=threshold,
         log_odds=odds[0],

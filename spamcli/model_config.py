@@ -13,6 +13,7 @@ from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
 FORMAT = 4
 CONFIG = "config.json"
+DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ModelConfig:
         split: how many messages train and test, and the SHA-256 of the two sides.
         classifier: the fields of `settings.ClassifierSettings`.
         mixing: s (after the softmax) and gamma.
+        budget: the fields of `budget.Budget`, if thresholds were chosen by one.
         versions: of spamcli, tensorflow, keras, scikit-learn.
     """
 
@@ -37,6 +39,7 @@ class ModelConfig:
     classifier: dict
     seed: int
     mixing: dict
+    budget: dict | None
     versions: dict
 
     @property
@@ -99,6 +102,7 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
         known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
         numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
+        numbers += () if settings.threshold_ham is None else (settings.threshold_ham,)
         known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
         known = known and config.classifier == asdict(settings)
         known = known and 0 <= learned["prior"] <= 1 and 0 <= settings.threshold <= 1

@@ -40,6 +40,11 @@ class TrainedModel:
     memory: Memory
     onnx: bytes | None = None
 
+    @property
+    def prior(self) -> float:
+        """Share of spam among the training messages."""
+        return self.classifier.prior
+
     def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
         return self.classifier.p_spam(Features.of(self.elmo, texts, progress))

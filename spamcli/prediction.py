@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from spamcli.model_config import ModelConfig
+from spamcli.model_config import DEFAULT_CLASSIFIER, ModelConfig
 from spamcli.records import Record
+from spamcli.runtime import Runtime
 
 WINDOW = 2048  # messages judged together, at most
 REMEMBERED, LONGEST = 65_536, 1000  # messages that are kept with their verdicts, in case they come again; their characters
@@ -20,35 +22,94 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A message, `ham` or `spam`, and the probability of spam in [0, 1]."""
+    """A message, `ham`, `spam` or `unsure`, and the probability of spam in [0, 1]; None, if the verdict alone was asked for."""
 
     text: str
     label: str
-    p_spam: float
+    p_spam: float | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a verdict.
+
+    Attributes:
+        threshold: p_spam from which on it is spam, and ham below; by default the model's own, with what is unsure.
+        prior: share of spam among the messages that are judged; by default as among those that the model was trained on.
+        verdict_only: no p_spam, but the same verdict; the ELMo reads only those messages whose verdict it can change.
+    """
+
+    threshold: float | None = None
+    prior: float | None = None
+    verdict_only: bool = False
+
+
+DEFAULT = Wanted()
 
 
 class Model(Protocol):
     """A trained model, on ONNX Runtime (`runtime.Runtime`) or on TensorFlow (`model_dir.TrainedModel`)."""
 
     config: ModelConfig
+    prior: float
 
-    def p_spam(self, texts: Sequence[str]) -> np.ndarray: ...
+    def p_spam(self, texts: Sequence[str], *args) -> np.ndarray: ...
 
 
-def predict(model: Model, texts: Sequence[str], threshold: float | None = None) -> list[Verdict]:
-    """A verdict on each message, in order; any text gets one, also an empty one.
+def predict(model: Model, texts: Sequence[str], wanted: Wanted = DEFAULT) -> list[Verdict]:
+    """A verdict on each message, in order; any text gets one, also an empty one."""
+    settings, prior = model.config.settings, model.prior if wanted.prior is None else wanted.prior
 
-    Args:
-        threshold: p_spam from which on the verdict is spam; the model's own by default.
+    def labels(p_spam: np.ndarray) -> list[str]:
+        return [settings.verdict(p, wanted.threshold) for p in with_prior(p_spam, model.prior, prior)]
+
+    def certain(bounds: np.ndarray) -> np.ndarray:
+        return np.array([least == largest for least, largest in zip(*map(labels, bounds))], bool)
+
+    p_spam = model.p_spam(texts, certain) if wanted.verdict_only and isinstance(model, Runtime) else model.p_spam(texts)
+    shown = [None] * len(texts) if wanted.verdict_only else with_prior(p_spam, model.prior, prior).tolist()
+    return [Verdict(*parts) for parts in zip(texts, labels(p_spam), shown, strict=True)]
+
+
+def with_prior(p_spam: np.ndarray, trained: float, prior: float) -> np.ndarray:
+    """p_spam, float [n], where `prior` of the messages are spam and not `trained`, as Bayes' rule has it."""
+    if prior == trained:
+        return p_spam
+    ratio = prior / (1 - prior) * (1 - trained) / trained
+    return p_spam * ratio / (p_spam * ratio + 1 - p_spam)
+
+
+class SpamClassifier:
+    """Verdicts on messages, for programs: what `spamcli predict` does. Threads may share one.
+
+    >>> from spamcli import SpamClassifier
+    >>> classifier = SpamClassifier.load()
+    >>> for verdict in classifier.predict(["See you at six", "WINNER! Claim your £1000 prize, call 09061 700 000 now"]):
+    ...     print(verdict.label, round(verdict.p_spam, 1))
+    ham 0.0
+    spam 1.0
     """
-    threshold = model.config.settings.threshold if threshold is None else threshold
-    return [
-        Verdict(text, "spam" if p >= threshold else "ham", float(p)) for text, p in zip(texts, model.p_spam(texts), strict=True)
-    ]
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    @classmethod
+    def load(cls, directory: Path | str | None = None) -> "SpamClassifier":
+        """A trained model, from its directory; by default the one that the package holds.
+
+        Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or only TensorFlow can run it.
+        """
+        return cls(Runtime(Path(directory) if directory else DEFAULT_CLASSIFIER))
+
+    def predict(
+        self, texts: Sequence[str], threshold: float | None = None, prior: float | None = None, verdict_only: bool = False
+    ) -> list[Verdict]:
+        """A verdict on each message, in order. The arguments are the fields of `Wanted`."""
+        return predict(self.model, texts, Wanted(threshold, prior, verdict_only))
 
 
 def predict_records(
-    model: Model, records: Iterable[Record], threshold: float | None = None
+    model: Model, records: Iterable[Record], wanted: Wanted = DEFAULT
 ) -> Iterator[tuple[Record, Verdict | None]]:
     """Each record with the verdict on it, in order, as soon as it can be had; None for one that cannot be parsed.
 
@@ -60,7 +121,7 @@ def predict_records(
             texts = {record.text for record in window if record.text is not None}
             found = {text: known[text] for text in texts if text in known}
             new = sorted(texts - found.keys())
-            judged = dict(zip(new, predict(model, new, threshold)))
+            judged = dict(zip(new, predict(model, new, wanted)))
             found |= judged
             known |= {text: verdict for text, verdict in judged.items() if len(text) <= LONGEST}
             for oldest in list(islice(known, max(0, len(known) - REMEMBERED))):

@@ -1,17 +1,19 @@
 """A trained model on ONNX Runtime: the same verdicts as on TensorFlow, and nothing that is slow to load."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from spamcli.characters import TOKENIZERS, batches, encode_tokens
+from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens
 from spamcli.errors import DataError
 from spamcli.model_config import check_files, read_config
 from spamcli.ngrams import Linear, count
+from spamcli.settings import BOUND
 
 MAX_BATCH_TOKENS = 2048
+SLACK = 1e-2  # of log-odds: far more than single precision can be off
 
 
 class Session:
@@ -52,18 +54,34 @@ class Runtime:
             raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
         used = [files[name] for name in ("onnx", "ngrams") if name in files]
         check_files(directory, used)
-        self.prior = float(learned["prior"])
+        self.prior, self._stack = float(learned["prior"]), learned["stack"]
         self.wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
-        self.tokenize = TOKENIZERS[self.config.elmo["tokenizer"]]
         self._session = Session(str(directory / files["onnx"]))
 
-    def p_spam(self, texts: Sequence[str]) -> np.ndarray:
-        """Probability of spam of each message: float64 [messages]; the prior for one without tokens."""
-        tokens = [self.tokenize(text) for text in texts]
+    def p_spam(self, texts: Sequence[str], certain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+        """Probability of spam of each message: float64 [messages]; the prior for one without tokens.
+
+        Args:
+            certain: least and largest p_spam that the ELMo can make of messages, float64 [2, m] -> for which that is enough
+                to know, bool [m]; these do not go through the ELMo, and have the least.
+        """
+        first = first_tokens(texts, self.config.elmo["tokenizer"])
+        tokens = [first[text] for text in texts]
         static = self.wide.scores(count(texts), len(texts)) if self.wide else np.zeros(len(texts))
-        result = np.full(len(texts), self.prior)
-        order = np.array(sorted((i for i in range(len(texts)) if tokens[i]), key=lambda i: len(tokens[i])), int)
+        result, open_ = np.full(len(texts), self.prior), np.array([bool(message) for message in tokens], bool)
+        if certain and self.wide:
+            bounds = self._bounds(static)
+            known = certain(bounds) & open_
+            result[known], open_ = bounds[0, known], open_ & ~known
+        order = np.array(sorted(np.flatnonzero(open_), key=lambda i: len(tokens[i])), int)
         for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens):
             rows = order[batch.start : batch.stop]
             result[rows], _ = self._session.run([tokens[i] for i in rows], static[rows])
         return result
+
+    def _bounds(self, static: np.ndarray) -> np.ndarray:
+        """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""
+        deep_weight, wide_weight, bias = self._stack
+        reach = abs(deep_weight) * BOUND + SLACK
+        centre = wide_weight * static + bias
+        return 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))

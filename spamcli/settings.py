@@ -1,12 +1,13 @@
 """Every setting that a user can change, with its default and unit: one home for library, command line and saved models."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 BUILTIN = "builtin"  # the handle of the ELMo inside the package
 INVENTED = "invented"  # what --also and --test call the package's own labelled messages
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
 SEED = 1
 EVEN = 0.5  # the threshold at which ham blocked and spam missed count the same
+BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so the n-grams alone decide clear cases
 BATCH_NUMBERS = 896 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory
 
 
@@ -25,10 +26,29 @@ class ClassifierSettings:
     heads: int = 5  # averaged, each trained without another part of the messages; a single one is trained on all
     static: str = "ngrams"  # one of STATIC; what stands beside the biLM: needs more than one head
     threshold: float = 0.85  # p_spam from which on the verdict is spam: ham blocked counts as much as six spam missed
+    threshold_ham: float | None = None  # p_spam below which it is ham, unsure between the two; the same by default
+    max_ham_blocked: float | None = None  # share of the ham; training chooses both thresholds by it then
 
     def __post_init__(self):
         if self.heads == 1 and self.static != "none":
             raise ValueError(f"what stands beside the heads needs several of them. Received: 1 head, static {self.static}")
+        if self.heads == 1 and self.max_ham_blocked is not None:
+            raise ValueError("a budget needs several heads, each of which has not seen some messages. Received: 1 head")
+
+    def verdict(self, p_spam: float, threshold: float | None = None) -> str:
+        """`ham`, `spam`, or `unsure`: more likely spam than ham, but not enough to block it.
+
+        Args:
+            threshold: p_spam from which on the verdict is spam, and ham below; by default the settings' own two.
+        """
+        if threshold is None and self.threshold_ham is not None and self.threshold_ham <= p_spam < self.threshold:
+            return "unsure"
+        return "spam" if p_spam >= (self.threshold if threshold is None else threshold) else "ham"
+
+    @property
+    def unlearned(self) -> "ClassifierSettings":
+        """The same with the recipe's own threshold, where training has chosen another."""
+        return replace(self, threshold=RECIPES[self.recipe].threshold, threshold_ham=None, max_ham_blocked=None)
 
     @property
     def fingerprint(self) -> dict:

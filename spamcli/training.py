@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import sklearn
 import tensorflow as tf
+from scipy.special import expit, logit
 
-from spamcli import __version__, conversion
+from spamcli import __version__, budget, conversion
 from spamcli.classifier import Classifier, Features, fit_classifier
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
@@ -19,7 +20,7 @@ from spamcli.messages import Messages
 from spamcli.model_config import ModelConfig
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Split, near_copy_groups, sources
-from spamcli.settings import ClassifierSettings
+from spamcli.settings import EVEN, ClassifierSettings
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -51,9 +52,9 @@ def train(
     Args:
         keep_messages: the model remembers the training messages' text, too.
         also: by name, what the split's training messages hold beside those of `messages`, see `protocols.with_also`.
-    Returns: the model, and the seconds of each phase.
-    Raises: DataError, if no training message has a token, or there are too few; UnavailableError, if ONNX Runtime does not
-        agree with TensorFlow.
+    Returns: the model, whose thresholds are learned if the settings have a budget, and the seconds of each phase.
+    Raises: DataError, if no training message has a token, or there are too few, also for the budget; UnavailableError, if
+        ONNX Runtime does not agree with TensorFlow.
     """
     seconds: dict[str, float] = {}
     texts, labels = split.train["text"].tolist(), split.train["label"].to_numpy()
@@ -62,7 +63,14 @@ def train(
     if not features.spoken.any():
         raise DataError(f"{messages.path}: no training message has a token; check the text column")
     with timed(seconds, "fit"):
-        classifier = learn(features, labels, near_copy_groups(texts), settings, seed, sources(split.train), progress)
+        groups, files = near_copy_groups(texts), sources(split.train)
+        classifier = learn(features, labels, groups, settings, seed, files, progress)
+    found = None
+    if settings.max_ham_blocked is not None:
+        with timed(seconds, "budget"):
+            p_spam = out_of_fold(classifier, features, labels, groups, settings, seed, files, progress)
+            found = budget.choose(p_spam, labels, groups, settings.max_ham_blocked)
+            settings = replace(settings, threshold=found.threshold, threshold_ham=min(EVEN, found.threshold))
     config = ModelConfig(
         elmo={
             "handle": elmo.handle,
@@ -77,6 +85,7 @@ def train(
         classifier=asdict(settings),
         seed=seed,
         mixing=classifier.mixing,
+        budget=asdict(found) if found else None,
         versions=versions(),
     )
     memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
@@ -120,4 +129,22 @@ def learn(
 
     files = np.zeros(len(labels), int) if files is None else files
     classifier = fit_classifier(features[spoken], labels[spoken], groups[spoken], settings, seed, files[spoken], shown)
-    return replace(classifier, prior=float(labels.mean()))  # of all of them
+    prior, unseen = float(labels.mean()), None  # of all of them
+    if classifier.unseen is not None:
+        unseen = np.full(len(labels), logit(prior))
+        unseen[spoken] = classifier.unseen
+    return replace(classifier, prior=prior, unseen=unseen)
+
+
+REPEATS = 3  # of the folds whose scores a budget is kept by
+
+
+def out_of_fold(first: Classifier, features, labels, groups, settings, seed, files, progress: Progress = silent) -> np.ndarray:
+    """p_spam of each training message by heads and n-grams that have not seen it, the mean of the log-odds of REPEATS.
+
+    Args:
+        first: what `learn` made with the other arguments; each repeat has other folds.
+    Returns: float64 [n].
+    """
+    others = [learn(features, labels, groups, settings, seed + more, files, progress) for more in range(1, REPEATS)]
+    return expit(np.mean([classifier.unseen for classifier in (first, *others)], axis=0))

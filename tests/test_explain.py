@@ -15,6 +15,7 @@ from spamcli import characters, messages, model_dir, prediction, protocols, trai
 from spamcli.classifier import Features, build_heads
 from spamcli.elmo import ELMo
 from spamcli.explain import PAIRED_WORDS, explain, runs, shades, token_spans, without
+from spamcli.prediction import Wanted
 from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
@@ -124,7 +125,7 @@ def test_leaving_out_words_leaves_the_other_tokens(tokenizer, text, data):
 def test_verdict_is_predicts_own(model):
     for text in [CALL, "See you at six", "", "\ud83d"]:
         for threshold in (None, 0.0, 0.3, 0.9, 1.0):
-            explanation, (verdict,) = explain(model, text, threshold), prediction.predict(model, [text], threshold)
+            explanation, (verdict,) = explain(model, text, threshold), prediction.predict(model, [text], Wanted(threshold))
             assert explanation.label == verdict.label and explanation.p_spam == pytest.approx(verdict.p_spam, abs=1e-5)
 
 

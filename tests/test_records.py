@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from spamcli import prediction
 from spamcli.errors import DataError, NotFoundError
 from spamcli.records import Record, form_of, read, write
+from spamcli.settings import ClassifierSettings
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -248,17 +251,23 @@ def test_an_error_while_reading_comes_after_what_was_read():
     assert seen == [1]
 
 
+class Judge:
+    """What a model has beside its `p_spam`."""
+
+    prior, config = 0.5, SimpleNamespace(settings=ClassifierSettings())
+
+
 def test_a_message_that_comes_again_is_not_judged_again():
-    class Counting:
+    class Counting(Judge):
         judged = 0
 
         def p_spam(self, texts):
             self.judged += len(texts)
-            return [0.25] * len(texts)
+            return np.full(len(texts), 0.25)
 
     counting = Counting()
     records = [Record(text) for text in ["a", "b", "a"] * 5000]
-    results = list(prediction.predict_records(counting, records, threshold=0.5))
+    results = list(prediction.predict_records(counting, records))
     assert counting.judged == 2
     assert [record.text for record, _ in results] == ["a", "b", "a"] * 5000
 
@@ -269,12 +278,12 @@ def test_what_is_remembered_is_bounded_in_number_and_in_length(monkeypatch):
     monkeypatch.setattr(prediction, "WINDOW", 1)
     judged = []
 
-    class Counting:
+    class Counting(Judge):
         def p_spam(self, texts):
             judged.extend(texts)
-            return [0.25] * len(texts)
+            return np.full(len(texts), 0.25)
 
     long = "x" * (prediction.LONGEST + 1)
     texts = ["a", "b", "b", "c", "b", "a", long, long]
-    list(prediction.predict_records(Counting(), map(Record, texts), threshold=0.5))
+    list(prediction.predict_records(Counting(), map(Record, texts)))
     assert judged == ["a", "b", "c", "a", long, long]

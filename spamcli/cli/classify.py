@@ -10,14 +10,17 @@ from pathlib import Path
 import click
 
 from spamcli.cli.options import (
+    MODEL,
     PATH,
     budget_option,
+    chosen_model,
     data_option,
     json_option,
     model_option,
     reading_options,
     shared,
     spam_labels,
+    trained_option,
 )
 from spamcli.cli.terminal import (
     escaped,
@@ -64,6 +67,12 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @click.option("--static", type=click.Choice(STATIC), help="What stands beside the ELMo; by default the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="By default the recipe's; 1 is what the tutorial did.")
 @click.option("--batch-size", type=click.IntRange(1), help="Messages; by default the recipe's.")
+@click.option(
+    "--max-ham-blocked",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Choose thresholds so that at most this share of ham is blocked; between them messages are unsure.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True)
 @budget_option
 @model_option
@@ -82,6 +91,7 @@ def train(
     static,
     epochs,
     batch_size,
+    max_ham_blocked,
     seed,
     max_batch_tokens,
     model,
@@ -91,11 +101,12 @@ def train(
 
     Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
-    chosen = {"epochs": epochs, "static": static, "batch_size": batch_size}
+    chosen = {"epochs": epochs, "static": static, "batch_size": batch_size, "max_ham_blocked": max_ham_blocked}
     try:
         settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
-        raise click.UsageError(f"--static {static} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
+        wrong = "--max-ham-blocked" if static in (None, "none") else f"--static {static}"
+        raise click.UsageError(f"{wrong} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
     from spamcli import invented, messages, protocols
 
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
@@ -135,7 +146,7 @@ def train(
 @click.option("--redact", is_flag=True, help="Mask names, numbers and links on that page.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
 @budget_option
-@model_option
+@trained_option
 @json_option
 def evaluate(
     data,
@@ -180,6 +191,7 @@ def evaluate(
         from spamcli.report import check_place
 
         check_place(report)
+    place = None if afresh and not model and not MODEL.exists() else chosen_model(model)
     load_tensorflow_quietly()
     from spamcli import assessment
 
@@ -199,7 +211,7 @@ def evaluate(
         curve=bool(report),
     )
     with progress_bar() as progress:
-        result = assessment.assess(model, elmo, max_batch_tokens, options, progress)
+        result = assessment.assess(place, elmo, max_batch_tokens, options, progress)
     known = result.get("known", {}).get("n")
     if known:
         click.echo(f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out", err=True)
@@ -217,14 +229,21 @@ def evaluate(
 @click.option("-o", "--output", metavar="FILE", help="Write rows with all columns of the input, label and p_spam added.")
 @click.option("--format", type=click.Choice(FORMS), help="Of the files that are read; by default what their names say.")
 @click.option("--text-column", help="Column of the text; by default the first of text, message, sms, v2.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="p_spam from which on the verdict is spam.")
-@click.option("--exit-code", is_flag=True, help="Exit with 10 if any message is spam, else 0.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="p_spam from which on the verdict is spam, and ham below.")
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Share of spam among your messages; by default as in training.",
+)
+@click.option("--verdict-only", is_flag=True, help="The same verdicts without p_spam, much faster.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 if any message is spam, 11 if any is unsure.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first record that cannot be parsed.")
 @click.option("--no-text", is_flag=True, help="With --json: leave the message out.")
 @click.option("--explain", is_flag=True, help="With --json: each word's contribution, what would flip the verdict.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved and TensorFlow runs it.")
 @budget_option
-@model_option
+@trained_option
 @json_option
 def predict(
     texts,
@@ -233,6 +252,8 @@ def predict(
     format,
     text_column,
     threshold,
+    prior,
+    verdict_only,
     exit_code,
     fail_fast,
     no_text,
@@ -248,8 +269,8 @@ def predict(
 
     Example: spamcli predict -f inbox.csv.gz -o judged.csv
     """
-    if threshold is not None and math.isnan(threshold):
-        raise click.UsageError("--threshold is no number.")
+    if any(number is not None and math.isnan(number) for number in (threshold, prior)):
+        raise click.UsageError("--threshold and --prior are numbers.")
     if explain and not json:
         raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
     if no_text and (explain or not json):
@@ -262,10 +283,11 @@ def predict(
         raise click.UsageError("No message. Name it, or send lines to standard input.")
     from spamcli import prediction
 
-    trained, seen = _judge(model, elmo, max_batch_tokens, explain), Seen()
+    trained, seen = _judge(chosen_model(model), elmo, max_batch_tokens, explain), Seen()
     with reading_bar() as watched:
         records = _records(texts, file, format, text_column, watched)
-        judged = seen.of(prediction.predict_records(trained, records, threshold), fail_fast)
+        wanted = prediction.Wanted(threshold, prior, verdict_only)
+        judged = seen.of(prediction.predict_records(trained, records, wanted), fail_fast)
         if output:
             with_reason = form_of(output) == "jsonl"
             write(output, None, (row(record, verdict, with_reason) for record, verdict in judged))
@@ -281,8 +303,8 @@ def predict(
                 click.echo(json_line(shown) if json else verdict_line(record, verdict))
     if seen.errors:
         raise DataError(f"{seen.errors:,} records have no verdict; the first: {seen.first_error}")
-    if exit_code and seen.spam:
-        sys.exit(10)
+    if exit_code and seen.labels & {"spam", "unsure"}:
+        sys.exit(10 if "spam" in seen.labels else 11)
 
 
 def _records(texts, files, form, text_column, watched) -> Iterator[Record]:
@@ -315,7 +337,7 @@ def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tenso
 @shared("--data", type=PATH, help="The file that the model was trained on, to show near messages' text.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
 @budget_option
-@model_option
+@trained_option
 @json_option
 def explain(texts, data, elmo, max_batch_tokens, model, json):
     """Show why a message is judged as it is: its words, what would flip it, the nearest training messages.
@@ -326,7 +348,7 @@ def explain(texts, data, elmo, max_batch_tokens, model, json):
     from spamcli import explain, model_dir
     from spamcli.report.lines import explanation_lines
 
-    trained = model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
+    trained = model_dir.load(chosen_model(model), elmo, max_batch_tokens=max_batch_tokens)
     known = _training_texts(trained, data)
     for text in texts:
         explanation = explain.explain(trained, text, training_texts=known)

@@ -39,7 +39,9 @@ def shared(*flags: str, **settings) -> Callable:
 
 
 data_option = shared("--data", type=PATH, default=Path("data/spam.csv"), help="Labelled messages.")
-model_option = shared("--model", type=PATH, default=Path("model"), help="Directory of the model.")
+MODEL = Path("model")
+model_option = shared("--model", type=PATH, default=MODEL, help="Directory of the model.")
+trained_option = shared("--model", type=PATH, help="Directory of the model; by default ./model, else spamcli's own.")
 json_option = click.option("--json", is_flag=True, help="Print JSON.")
 budget_option = click.option(
     "--max-batch-tokens",
@@ -57,6 +59,16 @@ def reading_options(verb: Callable) -> Callable:
     ):
         verb = option(verb)
     return verb
+
+
+def chosen_model(named: Path | None) -> Path:
+    """The model that is named, else ./model, else the one inside the package, which is said then."""
+    if named or MODEL.exists():
+        return named or MODEL
+    click.echo("spamcli: no ./model here, so spamcli's own classifier judges; --model names another", err=True)
+    from spamcli.model_config import DEFAULT_CLASSIFIER
+
+    return DEFAULT_CLASSIFIER
 
 
 def spam_labels(given: str | None) -> list[str]:

@@ -23,7 +23,8 @@ def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: boo
         no_text: leave out what holds the message; of a record that cannot be parsed that may be any column.
     """
     values = dict(record.values) or ({"text": record.text} if verdict else {})
-    ours = {"label": verdict.label if verdict else "error", "p_spam": round(verdict.p_spam, DIGITS) if verdict else None}
+    p_spam = None if verdict is None or verdict.p_spam is None else round(verdict.p_spam, DIGITS)
+    ours = {"label": verdict.label if verdict else "error", "p_spam": p_spam}
     prefix = "spamcli_" if values.keys() & ours.keys() else ""
     if no_text:
         values = {name: value for name, value in values.items() if verdict and value != record.text}
@@ -35,14 +36,15 @@ def verdict_line(record: Record, verdict: Verdict | None) -> str:
     r"""Three fields; a tab, a line end or what could command a terminal is written as \t, \n, \xNN."""
     if verdict is None:
         return f"error\t\t{escaped(record.error)}"
-    return f"{verdict.label}\t{verdict.p_spam:.4f}\t{escaped(verdict.text)}"
+    p_spam = "" if verdict.p_spam is None else f"{verdict.p_spam:.4f}"
+    return f"{verdict.label}\t{p_spam}\t{escaped(verdict.text)}"
 
 
 class Seen:
-    """What has gone by: whether any spam, how many records without a verdict."""
+    """What has gone by: which verdicts, how many records without one."""
 
     def __init__(self):
-        self.spam, self.errors, self.first_error = False, 0, ""
+        self.labels, self.errors, self.first_error = set(), 0, ""
 
     def of(self, judged: Iterator[tuple[Record, Verdict | None]], fail_fast: bool) -> Iterator[tuple[Record, Verdict | None]]:
         """The same, watched.
@@ -55,5 +57,6 @@ class Seen:
                     raise DataError(record.error)
                 self.first_error = self.first_error or record.error
                 self.errors += 1
-            self.spam = self.spam or (verdict is not None and verdict.label == "spam")
+            if verdict is not None:
+                self.labels.add(verdict.label)
             yield record, verdict

@@ -79,6 +79,7 @@ def command(config: ModelConfig) -> str:
     words += ["--protocol", config.protocol, "--seed", str(config.seed), "--batch-size", str(settings.batch_size)]
     words += ["--recipe", settings.recipe, "--epochs", str(settings.epochs), "--static", settings.static]
     words += [word for file in config.also for word in ("--also", file["name"])]
+    words += ["--max-ham-blocked", str(settings.max_ham_blocked)] if settings.max_ham_blocked is not None else []
     words += ["--raw"] if config.data["raw"] else []
     for option in ("text_column", "label_column"):
         words += [f"--{option.replace('_', '-')}", config.data[option]] if config.data[option] else []

@@ -35,6 +35,12 @@ def _headline(data: dict) -> dict[str, str]:
     if half:
         rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
     ham = data["n"] - data["spam"]
+    if "budget" in data:
+        rows["budget"] = _budget(data["budget"])
+    if "unsure" in data:
+        unsure = data["unsure"]
+        band = f"p_spam from {unsure['threshold_ham']:.3g} to {unsure['threshold_spam']:.3g}"
+        rows["unsure"] = f"{unsure['n']:,} messages, {unsure['spam']:,} of them spam: {band}; here they count as let through"
     if data["spam"]:
         rows["spam caught"] = _share(
             data["spam_caught"], data["spam"], "spam", data["spam_groups"], data["spam_caught_interval"]
@@ -81,6 +87,13 @@ def _points(bounds: Sequence[float]) -> str:
     if bounds[0] == bounds[1] == 0:
         return "none seen"  # which is not to say that there is none
     return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f} points"
+
+
+def _budget(budget: dict) -> str:
+    return (
+        f"at most {budget['max_ham_blocked']:.2%} of ham like the training ham is blocked, 95 % sure: out of fold "
+        f"{budget['blocked']:,} of {budget['ham']:,} groups of near copies were, so {budget['bound']:.2%} at most"
+    )
 
 
 def _known(data: dict) -> Iterator[str]:
