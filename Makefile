@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials recipe-trials clean
+.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials recipe-trials faults clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,18 @@ format: install  ## format the code
 bench: install  ## measure what the README quotes; needs an idle machine
 	$(BIN)/python tests/bench.py
 
+faults: install  ## kill or starve each verb at each of its writes (hours; goes on where it stopped; needs strace)
+	$(BIN)/python tests/faults.py
+
+MODEL ?= model
+fuzz: install  ## look for hostile messages and files, guided by coverage (two minutes)
+	mkdir -p work/fuzz/messages work/fuzz/files
+	$(BIN)/python tests/fuzz.py messages $(MODEL) -max_total_time=60 work/fuzz/messages tests/fuzz/messages
+	$(BIN)/python tests/fuzz.py files $(MODEL) -max_total_time=60 work/fuzz/files tests/fuzz/files
+
+soak: install  ## two million messages through one process (long)
+	$(BIN)/python tests/soak.py $(MODEL)
+
 # A file that is named twice is read twice as often. The text is not part of this project; docs/builtin-elmo.md names it.
 CORPUS = tweets spamassassin_spam spamassassin_spam spamassassin_ham masc webtext switchboard product_reviews pros_cons abc \
   subjectivity sentence_polarity
@@ -55,6 +67,17 @@ elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text 
 
 recipe-trials: install  ## cross-validate variations of the default recipe inside the tutorial's training rows
 	$(BIN)/python tests/recipe_trials.py
+
+faults: install  ## kill or starve each verb at each of its writes (hours; goes on where it stopped; needs strace)
+	$(BIN)/python tests/faults.py
+
+scenario-trials: install  ## the classifier inside the package on scenarios that it has not learned from
+	$(BIN)/python tests/scenario_trials.py
+
+default-model: install  ## train the classifier inside the package again
+	rm -rf work/classifier
+	$(BIN)/spamcli train --also invented --max-ham-blocked $(BUDGET) --model work/classifier
+	rm -rf spamcli/assets/classifier && mv work/classifier spamcli/assets/classifier
 
 clean:  ## remove what was made, but not the data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis model

@@ -42,6 +42,7 @@ class Options:
     attack: bool = False
     messages: bool = False
     curve: bool = False
+    trust_module: bool = False
 
 
 def assess(
@@ -56,7 +57,7 @@ def assess(
     cache = modules.cache_directory() / "pooled"
     if options.protocol or options.folds or options.seeds:
         return _assess_recipe(model, elmo, max_batch_tokens, cache, options, progress)
-    trained = model_dir.load(model, elmo, cache, max_batch_tokens)
+    trained = model_dir.load(model, elmo, cache, max_batch_tokens, options.trust_module)
     config = trained.config
     own = _own_split(config, options)
     if options.test:
@@ -71,7 +72,8 @@ def assess(
         result["fingerprint"] += f" | beside it seed {options.seed}"
     if options.against:
         same = model_dir.read_config(options.against)[0].elmo["fingerprint"] == trained.elmo.fingerprint
-        other = model_dir.load(options.against, trained.elmo.handle if same else None, cache, max_batch_tokens)
+        handle = trained.elmo.handle if same else None
+        other = model_dir.load(options.against, handle, cache, max_batch_tokens, options.trust_module)
         result["against"] = comparison.beside_model(measured, trained, other, str(options.against), options.seed)
     if options.baseline:
         result["baselines"] = comparison.beside_baselines(measured, plan, options.seed, progress)
@@ -97,13 +99,13 @@ def _own_split(config: ModelConfig, options: Options) -> Split | None:
 
 def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progress: Progress) -> dict:
     """The figures of what trained the model, or of the defaults where there is none, trained afresh."""
-    saved = model_dir.load(model, elmo, cache, max_batch_tokens) if model else None
+    saved = model_dir.load(model, elmo, cache, max_batch_tokens, options.trust_module) if model else None
     config = saved and saved.config
     messages = read_messages(
         options.data or Path(config.data["path"] if config else DATA), **(config.reading if config else {})
     )
     recipe = evaluation.Recipe(
-        saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens),
+        saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens, trust_module=options.trust_module),
         config.settings.unlearned if config else ClassifierSettings(),
         options.seed,
     )

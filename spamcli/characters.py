@@ -5,7 +5,9 @@ of the batch that holds no token. Inside a token the unused places hold `PAD_CHA
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -13,6 +15,8 @@ MASK = 0  # a position without a token
 FIRST_BYTE = 1  # byte b has id b + 1
 BEGIN_SENTENCE, END_SENTENCE, BEGIN_WORD, END_WORD, PAD_CHAR = 257, 258, 259, 260, 261
 NUM_CHAR_IDS = 262
+
+MAX_TOKENS = 2048  # of a message that go through an ELMo; ten text messages joined into one have 1,530 characters
 
 # Both regular expressions are read by Python's `re` and by RE2 inside an exported module, and must mean the same there:
 # explicit ranges only, since \s, \w and \d know different characters in the two.
@@ -24,7 +28,7 @@ TOKEN_PATTERN = (
     r"|\.+|!+|\?+|-+|\*+|=+|_+|~+|#+"  # a run of one mark
     f"|[^{_SEPARATORS}]"  # any other symbol alone
 )
-_TOKEN = re.compile(TOKEN_PATTERN)
+_TOKENS = {"space": re.compile("[^ ]+"), "punctuation": re.compile(TOKEN_PATTERN)}
 
 
 def replace_surrogates(text: str) -> str:
@@ -36,22 +40,42 @@ def replace_surrogates(text: str) -> str:
 
 def split_at_spaces(text: str) -> list[str]:
     """Tokens as TF-Hub's ELMo modules make them: what spaces separate; tabs and line ends do not."""
-    return [token for token in replace_surrogates(text).split(" ") if token]
+    return _TOKENS["space"].findall(replace_surrogates(text))
 
 
 def split_punctuation(text: str) -> list[str]:
     """Words, runs of one punctuation mark and single symbols; any white space or control character separates."""
-    return _TOKEN.findall(replace_surrogates(text))
+    return _TOKENS["punctuation"].findall(replace_surrogates(text))
 
 
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"space": split_at_spaces, "punctuation": split_punctuation}
+
+
+def first_tokens(texts: Iterable[str], tokenizer: str) -> dict[str, list[str]]:
+    """The tokens of each message that an ELMo reads, MAX_TOKENS at most: what it costs does not grow with the message.
+
+    Warns where there are more, in the same words each time, so that one line is shown and not one a message.
+    """
+    pattern, first, cut = _TOKENS[tokenizer], {}, False
+    for text in dict.fromkeys(texts):
+        matches = pattern.finditer(replace_surrogates(text))
+        first[text] = [match[0] for match in islice(matches, MAX_TOKENS)]
+        cut = cut or next(matches, None) is not None
+    if cut:
+        warnings.warn(
+            f"a message has more than {MAX_TOKENS:,} tokens: the ELMo reads the first {MAX_TOKENS:,} of them; send it in parts "
+            "where the rest matters",
+            stacklevel=2,
+        )
+    return first
 
 
 def encode_tokens(tokens: Sequence[str], max_characters: int) -> np.ndarray:
     """Char ids of tokens: int32 [tokens, max_characters]; bytes past `max_characters - 2` are cut off."""
     ids = np.full([len(tokens), max_characters], PAD_CHAR, np.int32)
     for row, token in zip(ids, tokens):
-        data = np.frombuffer(token.encode("utf-8")[: max_characters - 2], np.uint8)
+        room = max_characters - 2
+        data = np.frombuffer(token[:room].encode("utf-8")[:room], np.uint8)
         row[0] = BEGIN_WORD
         row[1 : 1 + len(data)] = data
         row[1 : 1 + len(data)] += FIRST_BYTE

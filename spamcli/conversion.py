@@ -13,11 +13,12 @@ import numpy as np
 import onnx
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from onnx import compose
+from onnx import ModelProto, compose
 
-from spamcli.bilm.export import SIZES_FILE, read_bilm
+from spamcli import onnx_graph
+from spamcli.bilm.export import SIZES_FILE, in_bfloat16, read_bilm
 from spamcli.bilm.model import BiLM
-from spamcli.characters import batches
+from spamcli.characters import batches, first_tokens
 from spamcli.classifier import Classifier, Features, bounded
 from spamcli.elmo import ELMo
 from spamcli.errors import UnavailableError
@@ -27,58 +28,71 @@ from spamcli.runtime import MAX_BATCH_TOKENS, Session
 OPSET, IR_VERSION = 18, 9  # that ONNX Runtime has known since 1.17
 TOLERANCE = 1e-4  # of p_spam and of the pooled layers, ONNX Runtime's against TensorFlow's
 CHECKED = 64  # messages
-_ENCODER = "encoder-1"  # in the cache's name: count it up when the graph changes
+INT8_TOLERANCE = 0.1  # of p_spam, int8's against TensorFlow's; it is mostly a hundredth of it
+_ENCODER = "encoder-2"  # in the cache's name: count it up when the graph changes
 
 
-def convert(elmo: ELMo, classifier: Classifier, texts: Sequence[str], cache: Path | None) -> bytes | None:
-    """The ONNX file, checked; None for a module that spamcli did not write, whose graph it does not know.
+def convert(
+    elmo: ELMo, classifier: Classifier, texts: Sequence[str], cache: Path | None, precision: str = "float32"
+) -> bytes | None:
+    """The ONNX file, checked; None for a module that spamcli did not write, or whose products are not in float32.
 
     Args:
         cache: folder for the encoder's part; None for none.
+        precision: of the matrix products, float32 or int8.
     Raises: UnavailableError, if ONNX Runtime does not give what TensorFlow gives on some of `texts`, TOLERANCE apart at most.
     """
-    if not (elmo.directory / SIZES_FILE).is_file():
+    if not (elmo.directory / SIZES_FILE).is_file() or in_bfloat16(elmo.directory):
         return None
     path = cache / f"{_ENCODER}-{version('tf2onnx')}-{tf.__version__}-{elmo.fingerprint[:32]}.onnx" if cache else None
     kept = _read(path) if path else None
-    if kept:
-        whole = _joined(kept, classifier)
-        if _difference(whole, elmo, classifier, texts) <= TOLERANCE:
-            return whole
-    encoder = _encoder(read_bilm(elmo.directory))
-    whole = _joined(encoder, classifier)
-    difference = _difference(whole, elmo, classifier, texts)
-    if not difference <= TOLERANCE:
+    whole = kept and _joined(kept, classifier)
+    if not whole or _differences(whole, elmo, classifier, texts).max() > TOLERANCE:
+        encoder = _encoder(read_bilm(elmo.directory))
+        whole = _joined(encoder, classifier)
+        _check(_differences(whole, elmo, classifier, texts).max(), TOLERANCE)
+        if path:
+            _keep(encoder, path)
+    if precision == "int8":
+        whole = onnx_graph.in_int8(whole)
+        _check(_differences(whole, elmo, classifier, texts)[0], INT8_TOLERANCE)
+    onnx_graph.store_in_half(whole.graph)
+    return whole.SerializeToString()
+
+
+def _check(difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:
         raise UnavailableError(
             f"ONNX Runtime and TensorFlow differ by {difference:.1g}; nothing was written; "
             "update onnxruntime and tf2onnx, and train again"
         )
-    if path:
-        _keep(encoder, path)
+
+
+def _joined(encoder: ModelProto, classifier: Classifier) -> ModelProto:
+    joint, shown = [("pooled_layers", "pooled")], ["pooled_layers", "p_spam"]
+    whole = compose.merge_models(encoder, _heads(classifier), io_map=joint, outputs=shown)
+    domains = {domain.domain: domain.version for domain in whole.opset_import}  # merging names each twice
+    del whole.opset_import[:]
+    whole.opset_import.extend(onnx.helper.make_opsetid(*domain) for domain in domains.items())
     return whole
 
 
-def _joined(encoder: onnx.ModelProto, classifier: Classifier) -> bytes:
-    joint, shown = [("pooled_layers", "pooled")], ["pooled_layers", "p_spam"]
-    whole = compose.merge_models(encoder, _heads(classifier), io_map=joint, outputs=shown)
-    return whole.SerializeToString()
-
-
-def _difference(converted: bytes, elmo: ELMo, classifier: Classifier, texts: Sequence[str]) -> float:
-    """The largest one in p_spam or a pooled layer, on messages of all lengths, in padded batches."""
-    tokens_of = {text: elmo.tokenize(text) for text in dict.fromkeys(texts)}
+def _differences(converted: ModelProto, elmo: ELMo, classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    """The largest one in p_spam, and in a pooled layer, on messages of all lengths, in padded batches: float64 [2]."""
+    tokens_of = first_tokens(texts, elmo.tokenizer)
     spoken = sorted((text for text in tokens_of if tokens_of[text]), key=lambda text: len(tokens_of[text]))
     chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
     features = Features.of(elmo, chosen)
     static = classifier.wide.scores(features.counted, len(chosen)) if classifier.wide else np.zeros(len(chosen))
-    session, tokens, found = Session(converted), [tokens_of[text] for text in chosen], []
+    session, tokens, found = Session(converted.SerializeToString()), [tokens_of[text] for text in chosen], []
     for batch in batches([len(message) for message in tokens], MAX_BATCH_TOKENS):
         found.append(session.run(tokens[batch.start : batch.stop], static[batch.start : batch.stop]))
     p_spam, pooled = (np.concatenate(parts) for parts in zip(*found))
-    return float(max(np.abs(p_spam - classifier.p_spam(features)).max(), np.abs(pooled - features.pooled).max()))
+    expected = classifier.p_spam(features), features.pooled
+    return np.array([np.abs(ours - theirs).max() for ours, theirs in zip((p_spam, pooled), expected)])
 
 
-def _read(path: Path) -> onnx.ModelProto | None:
+def _read(path: Path) -> ModelProto | None:
     """A kept encoder, if it is there and can be read."""
     try:
         encoder = onnx.load(path)
@@ -88,7 +102,7 @@ def _read(path: Path) -> onnx.ModelProto | None:
         return None
 
 
-def _keep(encoder: onnx.ModelProto, path: Path) -> None:
+def _keep(encoder: ModelProto, path: Path) -> None:
     """For the next time; where that cannot be, it is made again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +113,7 @@ def _keep(encoder: onnx.ModelProto, path: Path) -> None:
         pass
 
 
-def _encoder(bilm: BiLM) -> onnx.ModelProto:
+def _encoder(bilm: BiLM) -> ModelProto:
     """char_ids int32 [distinct tokens, chars], places int32 [b, l] -> pooled_layers float32 [b, 3, dim].
 
     Each place names a row of char_ids, -1 where there is no token. Each distinct token goes through the char-CNN once.
@@ -114,10 +128,12 @@ def _encoder(bilm: BiLM) -> onnx.ModelProto:
         count = tf.reduce_sum(real, axis=1)  # [b, 1]
         return {"pooled_layers": tf.stack([tf.reduce_sum(layer * real, axis=1) / count for layer in layers], axis=1)}
 
-    return _converted(encode, [ids, tf.TensorSpec([None, None], tf.int32, "places")], "encoder")
+    encoder = _converted(encode, [ids, tf.TensorSpec([None, None], tf.int32, "places")], "encoder")
+    onnx_graph.unchanged_out_of_loops(encoder)
+    return encoder
 
 
-def _heads(classifier: Classifier) -> onnx.ModelProto:
+def _heads(classifier: Classifier) -> ModelProto:
     """pooled float32 [b, 3, dim], static float32 [b] -> p_spam float32 [b]."""
     mean, deviation = classifier.normalisation
     mix = classifier.heads.get_layer("scalar_mix")
@@ -132,7 +148,7 @@ def _heads(classifier: Classifier) -> onnx.ModelProto:
     return _converted(judge, shapes, "heads")
 
 
-def _converted(function, signature: list[tf.TensorSpec], name: str) -> onnx.ModelProto:
+def _converted(function, signature: list[tf.TensorSpec], name: str) -> ModelProto:
     """A TensorFlow function as ONNX; all names but those of inputs and outputs begin with `name`."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     import tf2onnx

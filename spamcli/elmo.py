@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from spamcli import modules
-from spamcli.characters import TOKENIZERS, batches
+from spamcli.characters import TOKENIZERS, batches, first_tokens
 from spamcli.errors import UnavailableError
 from spamcli.settings import BATCH_NUMBERS, BUILTIN
 
 NUM_LAYERS = 3
-_POOLING = "mean-1"  # over the real tokens; in the cache's name: count it up when pooling or a tokenizer changes
+_POOLING = "mean-2"  # over the first tokens; in the cache's name: count it up when pooling or a tokenizer changes
 
 
 class ELMo:
@@ -31,6 +31,7 @@ class ELMo:
         max_batch_tokens: padded tokens of one call; bounds the memory. A longer message goes alone. By default what makes
             BATCH_NUMBERS: 896 at the original ELMo's dim of 1,024, 1,792 for the built-in one.
         progress: show the download of a module on stderr.
+        trust_module: load the module whatever it could do: a SavedModel is a program.
     Raises: UnavailableError, NotFoundError.
     """
 
@@ -40,8 +41,10 @@ class ELMo:
         cache: Path | None = None,
         max_batch_tokens: int | None = None,
         progress: bool = False,
+        trust_module: bool = False,
     ):
-        self.directory, self.max_batch_tokens = modules.resolve(handle, progress), max_batch_tokens
+        self.directory, self.max_batch_tokens = modules.resolve(handle, progress, trust_module), max_batch_tokens
+        self.trust_module = trust_module
         self.handle = handle if handle == BUILTIN or "://" in handle else str(self.directory.resolve())
         self.fingerprint = modules.fingerprint(self.directory)
         self.tokenizer = modules.tokenizer(self.directory)
@@ -54,19 +57,19 @@ class ELMo:
     def signature(self):
         """The loaded module's `tokens` signature."""
         if self._signature is None:
-            self._signature = modules.load(self.directory)
+            self._signature = modules.load(self.directory, self.trust_module)
         return self._signature
 
     def pooled_layers(
         self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
     ) -> np.ndarray:
-        """Mean over the tokens of each layer: float32 [messages, 3, dim]; NaN where a message has no tokens.
+        """Mean over the first MAX_TOKENS of each layer: float32 [messages, 3, dim]; NaN where a message has no tokens.
 
         Args:
             texts: messages; equal ones are encoded once.
             progress: called with messages done and to do.
         """
-        tokens = {text: self.tokenize(text) for text in dict.fromkeys(texts)}
+        tokens = first_tokens(texts, self.tokenizer)
         spoken = [text for text in tokens if tokens[text]]
         pooled = self._remember(spoken)
         missing = sorted((text for text in spoken if text not in pooled), key=lambda text: len(tokens[text]))

@@ -29,3 +29,9 @@ class WriteError(SpamcliError):
     """Disk full, or read-only."""
 
     exit_code = 74
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, which may repeat what a stranger wrote: short, and fit for a terminal."""
+    text = " ".join(str(error).split())[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

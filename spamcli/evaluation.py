@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ from spamcli.elmo import ELMo
 from spamcli.errors import DataError
 from spamcli.messages import Messages
 from spamcli.metrics import Scores, mean_scores, score
+from spamcli.model_config import read_config
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Plan, Split, near_copy_groups, unseen_by
+from spamcli.runtime import Runtime
 from spamcli.settings import EVEN, SEED, ClassifierSettings
 from spamcli.training import Progress, silent, timed
 
@@ -112,7 +115,7 @@ def evaluate_file(
         frame = frame.assign(unseen=unseen_by(training_texts, frame["text"]))
     fingerprint = f"protocol file | test {messages.fingerprint} | model: {model.config.fingerprint}"
     every = _measured(model, "file", fingerprint, frame, near_copy_groups(frame["text"]), {}, progress)
-    details = {**every.details, "file": {"path": str(messages.path), "sha256": messages.sha256}}
+    details = {**every.details, "file": {"path": str(messages.path), "sha256": messages.sha256, "skipped": messages.skipped}}
     details["known"] = {"n": int(known.sum()), "with_them": asdict(every.scores)}
     test = frame[~known].reset_index(drop=True)
     return replace(every, test=test, groups=every.groups[~known], p_spam=every.p_spam[:, ~known], details=details)
@@ -132,6 +135,22 @@ def _measured(model, protocol, fingerprint, test, groups, details, progress) -> 
     about = {"mixing": config.mixing, "elmo": config.elmo, "recipe": settings.recipe, "epochs": settings.epochs}
     details = {**about, "seed": config.seed, **details}
     return Evaluation(protocol, fingerprint, test, groups, p_spam[None], settings.threshold, details, seconds)
+
+
+def beside_onnx(evaluation: Evaluation, directory: Path) -> dict | None:
+    """What a saved model's ONNX file, which `predict` runs, makes of the same messages; None, if it has none.
+
+    Returns: errors; differ: how many verdicts are others; largest: difference of p_spam.
+    """
+    if "onnx" not in read_config(directory)[2]:
+        return None
+    (p_spam,), theirs = evaluation.p_spam, Runtime(directory).p_spam(evaluation.test["text"].tolist())
+    verdicts = theirs >= evaluation.threshold
+    return {
+        "errors": int((verdicts != evaluation.test["label"].to_numpy()).sum()),
+        "differ": int((verdicts != (p_spam >= evaluation.threshold)).sum()),
+        "largest": float(np.abs(theirs - p_spam).max()),
+    }
 
 
 @dataclass(frozen=True)

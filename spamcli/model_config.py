@@ -45,7 +45,7 @@ class ModelConfig:
     @property
     def reading(self) -> dict:
         """How the data was read: the keyword arguments of `messages.read_messages`."""
-        return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels")}
+        return {name: self.data[name] for name in ("raw", "text_column", "label_column", "spam_labels", "skip_bad")}
 
     @property
     def settings(self) -> ClassifierSettings:
@@ -58,7 +58,7 @@ class ModelConfig:
             "protocol": self.protocol,
             "seed": self.seed,
             "elmo": self.elmo["fingerprint"][:8],
-            "data": reading_fingerprint(self.data["sha256"], self.reading),
+            "data": reading_fingerprint(self.data["sha256"], {**self.reading, "skipped": self.data["skipped"]}),
             **also_fingerprint(self.also),
             **self.settings.fingerprint,
             **self.versions,

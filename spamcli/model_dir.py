@@ -3,9 +3,9 @@
 import hashlib
 import os
 import re
-import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from spamcli.classifier import Classifier, Features  # and ScalarMix is registered, which loading the heads needs
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
-from spamcli.files import finish, unfinished
+from spamcli.files import alone, finish, unfinished
 from spamcli.invented import read_also
 from spamcli.memory import Memory
 from spamcli.messages import Messages, read_bytes, read_messages
@@ -89,8 +89,7 @@ def save(model: TrainedModel, directory: Path) -> None:
     classifier, files = model.classifier, {}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        superfluous = _superfluous(directory)
-        try:
+        with alone(directory), _swept(directory):
             files["heads"] = _write(directory, "heads", ".keras", classifier.heads.save)
             files["memory"] = _write(directory, "memory", ".npz", model.memory.save)
             if classifier.wide:
@@ -100,41 +99,35 @@ def save(model: TrainedModel, directory: Path) -> None:
             learned = {"stack": classifier.stack, "prior": classifier.prior}
             (directory / "README.md").unlink(missing_ok=True)  # the card of what is replaced
             write_config(directory, {**asdict(model.config), "learned": learned, "files": files})
-        except BaseException:
-            superfluous |= set(files.values())
-            raise
-        finally:
-            for name in superfluous - _named(directory):
-                (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(
             f"{directory}: the model cannot be written ({error.strerror}); free some space, or name another place with --model"
         ) from error
 
 
-def _superfluous(directory: Path) -> set[str]:
-    """Files of the present model, and those that another one left behind an hour ago or earlier."""
-    parts = {path.name: path.stat().st_mtime for path in directory.iterdir() if _PART.fullmatch(path.name)}
-    return _named(directory) | {name for name, written in parts.items() if written < time.time() - 3600}
-
-
-def _named(directory: Path) -> set[str]:
-    """The files that config.json names."""
+@contextmanager
+def _swept(directory: Path) -> Iterator[None]:
+    """Afterwards no part of a model is there but those that config.json names; nobody else may be writing one."""
     try:
-        return set(read_config(directory)[2].values())
-    except (NotFoundError, DataError):
-        return set()
+        yield
+    finally:
+        with suppress(DataError):  # what config.json of another version names is not to be judged here
+            named = read_config(directory)[2].values() if (directory / CONFIG).exists() else ()
+            for path in directory.iterdir():
+                if _PART.fullmatch(path.name) and path.name not in named:
+                    path.unlink(missing_ok=True)
 
 
-def write_card(directory: Path, card: str) -> None:
-    """Put a README.md beside a model; nothing reads it but people.
+def write_card(directory: Path, card: str, config: ModelConfig) -> None:
+    """Put a README.md beside the model of that config, unless another has replaced it; nothing reads it but people.
 
     Raises: WriteError.
     """
     try:
-        with unfinished(directory, ".md") as partial:
+        with alone(directory), unfinished(directory, ".md") as partial:
             partial.write_text(card, encoding="utf-8", errors="replace")
-            finish(partial, directory / "README.md")
+            if read_config(directory)[0].fingerprint == config.fingerprint:
+                finish(partial, directory / "README.md")
     except OSError as error:
         raise WriteError(f"{directory}: the model's card cannot be written ({error.strerror}); free some space") from error
 
@@ -160,17 +153,22 @@ def check_place(directory: Path) -> None:
 
 
 def load(
-    directory: Path, elmo: str | None = None, cache: Path | None = None, max_batch_tokens: int | None = None
+    directory: Path,
+    elmo: str | None = None,
+    cache: Path | None = None,
+    max_batch_tokens: int | None = None,
+    trust_module: bool = False,
 ) -> TrainedModel:
     """Read a model back, verified.
 
     Args:
         elmo: handle of the same module elsewhere; by default the handle it was trained with.
+        trust_module: as `ELMo` takes it.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or the ELMo is not the one it was trained with.
     """
     config, classifier, memory = _read(directory)
     try:
-        encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens)
+        encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens, trust_module=trust_module)
     except NotFoundError as error:
         raise NotFoundError(
             f"{directory}: the ELMo that it needs is not there; name its place with --elmo or SPAMCLI_ELMO ({error})"

@@ -1,6 +1,6 @@
 """Verdicts on messages: a list of them, or any number that comes along."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from spamcli.records import Record
 from spamcli.runtime import Runtime
 
 WINDOW = 2048  # messages judged together, at most
+CHARACTERS = 2**20  # in a window, or read ahead, from which on no other message comes in
 REMEMBERED, LONGEST = 65_536, 1000  # messages that are kept with their verdicts, in case they come again; their characters
 Item = TypeVar("Item")
 
@@ -116,7 +117,7 @@ def predict_records(
     Memory is bounded: records are judged a window at a time, of what is there when the last one is done.
     """
     known: dict[str, Verdict] = {}
-    with closing(windows(records)) as parts:
+    with closing(windows(records, lambda record: record.size)) as parts:
         for window in parts:
             texts = {record.text for record in window if record.text is not None}
             found = {text: known[text] for text in texts if text in known}
@@ -130,9 +131,33 @@ def predict_records(
                 yield record, None if record.text is None else found[record.text]
 
 
-def windows(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Lists of up to WINDOW items in order: of whatever a thread has read by now, and of at least one."""
-    queue: Queue = Queue(2 * WINDOW)
+class _Waiting(Queue):
+    """Entries whose second part is a size: full with 2 * WINDOW of them, or CHARACTERS in all."""
+
+    def __init__(self):
+        super().__init__(2 * WINDOW)
+        self.size = 0
+
+    def _qsize(self) -> int:
+        return self.maxsize if self.size >= CHARACTERS else super()._qsize()
+
+    def _put(self, entry: tuple) -> None:
+        super()._put(entry)
+        self.size += entry[1]
+
+    def _get(self) -> tuple:
+        entry = super()._get()
+        self.size -= entry[1]
+        return entry
+
+
+def windows(items: Iterable[Item], size: Callable[[Item], int] = lambda item: 0) -> Iterator[list[Item]]:
+    """Lists of up to WINDOW items in order: of whatever a thread has read by now, and of at least one.
+
+    Args:
+        size: characters of an item; a list ends with the one that makes CHARACTERS full.
+    """
+    queue = _Waiting()
     stopped = Event()
 
     def put(entry: tuple) -> None:
@@ -145,26 +170,27 @@ def windows(items: Iterable[Item]) -> Iterator[list[Item]]:
     def read() -> None:
         try:
             for item in items:
-                put((item,))
+                put(([item], size(item), None))
                 if stopped.is_set():
                     return
-            put(())
+            put(([], 0, None))
         except BaseException as error:  # noqa: BLE001 - raised where the items are wanted
-            put((None, error))
+            put(([], 0, error))
 
     Thread(target=read, daemon=True).start()
     window: list[Item] = []
+    characters = 0
     try:
         while True:
-            entry = queue.get()
-            if len(entry) == 1:
-                window.append(entry[0])
-            if window and (len(entry) != 1 or len(window) == WINDOW or queue.empty()):
+            item, length, error = queue.get()
+            window += item
+            characters += length
+            if window and (not item or len(window) == WINDOW or characters >= CHARACTERS or queue.empty()):
                 yield window
-                window = []
-            if len(entry) == 2:
-                raise entry[1]
-            if not entry:
+                window, characters = [], 0
+            if error:
+                raise error
+            if not item:
                 return
     finally:
         stopped.set()

@@ -1,9 +1,13 @@
 """A trained model on ONNX Runtime: the same verdicts as on TensorFlow, and nothing that is slow to load."""
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it writes an id and a database into the user's cache, and sends them
 import onnxruntime
 
 from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens
@@ -22,6 +26,7 @@ class Session:
     def __init__(self, file: bytes | str):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # each batch has a thread; sharing one's products among several wastes a third
         self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
         self.max_characters = ids.shape[1]
@@ -74,9 +79,11 @@ class Runtime:
             known = certain(bounds) & open_
             result[known], open_ = bounds[0, known], open_ & ~known
         order = np.array(sorted(np.flatnonzero(open_), key=lambda i: len(tokens[i])), int)
-        for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens):
-            rows = order[batch.start : batch.stop]
-            result[rows], _ = self._session.run([tokens[i] for i in rows], static[rows])
+        rows = [order[batch.start : batch.stop] for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            judged = threads.map(lambda batch: self._session.run([tokens[i] for i in batch], static[batch])[0], rows)
+            for batch, p_spam in zip(rows, judged):
+                result[batch] = p_spam
         return result
 
     def _bounds(self, static: np.ndarray) -> np.ndarray:

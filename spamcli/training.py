@@ -78,7 +78,13 @@ def train(
             "dim": features.pooled.shape[2],
             "tokenizer": elmo.tokenizer,
         },
-        data={"path": str(messages.path), "sha256": messages.sha256, "form": messages.form, **messages.reading},
+        data={
+            "path": str(messages.path),
+            "sha256": messages.sha256,
+            "form": messages.form,
+            **messages.reading,
+            "skipped": messages.skipped,
+        },
         also=[{"name": name, "sha256": file.sha256} for name, file in (also or {}).items()],
         protocol=split.protocol,
         split=split.summary,
@@ -90,7 +96,7 @@ def train(
     )
     memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
     with timed(seconds, "convert"):
-        converted = conversion.convert(elmo, classifier, texts, elmo.cache_directory)
+        converted = conversion.convert(elmo, classifier, texts, elmo.cache_directory, settings.precision)
     return TrainedModel(elmo, classifier, config, memory, converted), seconds
 
 

@@ -75,6 +75,21 @@ def accuracies(folder: Path) -> None:
         print(f"\n`train {' '.join(options)}`, `evaluate --folds 5 --repeats 3` ({seconds:.0f} s)\n\n{printed}")
 
 
+def throughput(folder: Path) -> None:
+    """100,000 messages, CSV to CSV, with the classifier inside the package, and with one in int8."""
+    cache = folder / "cold0"
+    spamcli("train", "--quantize", "--model", "int8", cache=cache, folder=folder)
+    spamcli("train", "--model", "float32", cache=cache, folder=folder)
+    command = [sys.executable, ROOT / "tests" / "bench_predict.py", "float32", "int8", folder]
+    printed = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(printed.splitlines()[-1])
+    for name, must in (("float32", "500/s, 500 MB"), ("int8", "1,200/s"), ("verdict only", "5,000/s"), ("svm", "")):
+        seconds, megabytes = found[name]
+        show(f"{found['messages']:,} messages, {name}", f"{found['messages'] / seconds:,.0f}/s, {megabytes:.0f} MB", must)
+    show("float32: its share of the matrix-product limit, LSTMs alone", f"{found['share']:.0%}", "55 %")
+    show("verdicts that differ: verdict only, int8", f"{found['verdict only differs']}, {found['int8 differs']}", "0, 0.1 %")
+
+
 def elmo(*arguments) -> dict:
     """A measurement of bench_elmo.py, in a process of its own."""
     command = [sys.executable, ROOT / "tests" / "bench_elmo.py", *map(str, arguments)]
@@ -181,6 +196,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         times(Path(folder))
         accuracies(Path(folder))
+        throughput(Path(folder))
         original_size(Path(folder))
         pretraining()
         encoding()

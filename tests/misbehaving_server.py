@@ -1,5 +1,6 @@
 """A small local web server that serves files well or in one of the ways the world has of not doing so."""
 
+import gzip
 import socket
 import struct
 import threading
@@ -9,8 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class MisbehavingServer(ThreadingHTTPServer):
     """Serves `/<behaviour>/<name>`, e.g. `/truncated/spam.csv`, and remembers the paths it was asked for.
 
-    Behaviours: good, unsized (no Content-Length), truncated, stall (half, then silence), drip (a byte every 50 ms, for
-    ever), drip_headers, endless, missing (404), html, wrong, reset, loop (redirects to itself), hop (to good).
+    Behaviours: good, unsized (no Content-Length), truncated, stall (half, then silence), slow, drip (a byte every 50 ms, for
+    ever), drip_headers, silent, endless, endless_chunk, endless_headers, endless_continue, understated (a Content-Length
+    of half), overstated, negative_length, no_length (letters), bad_chunk, bomb (packed zeros in transit), garbage (not
+    HTTP), missing (404), broken (500), nothing (204), html, wrong, reset, reset_midway, loop (redirects to itself), hop (to
+    good), hop_to_file, hop_to_nowhere, endless_hop (a redirect whose own page never ends).
     """
 
     daemon_threads = True
@@ -77,13 +81,67 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.server.stopped.wait(0.05):
             self.wfile.write(b"x")
 
+    def slow(self, data):
+        self._answer(b"", Content_Length=len(data))
+        for start in range(0, len(data), 2048):
+            self.wfile.write(data[start : start + 2048])
+            self.server.stopped.wait(0.05)
+
+    def silent(self, data):
+        self.server.stopped.wait()
+
     def endless(self, data):
         self._answer(b"")
+        self._pour(bytes(10_000))
+
+    def endless_chunk(self, data):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n")
+        self._pour(bytes(10_000))
+
+    def endless_headers(self, data):
+        self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+        self._pour(b"X-More: of the same\r\n" * 100)
+
+    def endless_continue(self, data):
+        self._pour(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def endless_hop(self, data):
+        self._answer(b"", 302, Location=self.path.replace("/endless_hop/", "/missing/"))
+        self._pour(bytes(1_000_000))
+
+    def _pour(self, data):
         while not self.server.stopped.is_set():
-            self.wfile.write(bytes(10_000))
+            self.wfile.write(data)
+
+    def understated(self, data):
+        self._answer(data, Content_Length=len(data) // 2)
+
+    def overstated(self, data):
+        self._answer(data, Content_Length=10 * len(data))
+
+    def negative_length(self, data):
+        self._answer(data[: len(data) // 2], Content_Length=-1)
+
+    def no_length(self, data):
+        self._answer(data[: len(data) // 2], Content_Length="long")
+
+    def bad_chunk(self, data):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nlong\r\n" + data)
+
+    def bomb(self, data):
+        self._answer(gzip.compress(bytes(50_000_000), 1), Content_Encoding="gzip")
+
+    def garbage(self, data):
+        self.wfile.write(b"\x00\xff" * 1000)
 
     def missing(self, data):
         self._answer(b"nothing here", 404)
+
+    def broken(self, data):
+        self._answer(b"a traceback\n" * 1000, 500)
+
+    def nothing(self, data):
+        self._answer(b"", 204)
 
     def html(self, data):
         self._answer(b"<!DOCTYPE html><html><body>Please sign in</body></html>", Content_Type="text/html")
@@ -96,8 +154,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.close()
         self.connection.close()
 
+    def reset_midway(self, data):
+        self._answer(data[: len(data) // 2], Content_Length=len(data))
+        self.wfile.flush()
+        self.reset(data)
+
     def loop(self, data):
         self._answer(b"", 302, Location=self.path)
 
     def hop(self, data):
         self._answer(b"", 302, Location=self.path.replace("/hop/", "/good/"))
+
+    def hop_to_file(self, data):
+        self._answer(b"", 302, Location="file:///etc/hostname")
+
+    def hop_to_nowhere(self, data):
+        self._answer(b"", 302, Location="http://[")

@@ -1,6 +1,7 @@
 """Tokens and char ids, worked by hand and on any Unicode. Their copies in the graph are compared in test_export.py."""
 
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcli import characters
-from spamcli.characters import TOKENIZERS, encode_tokens, replace_surrogates, sentence_marks
+from spamcli.characters import MAX_TOKENS, TOKENIZERS, encode_tokens, first_tokens, replace_surrogates, sentence_marks
 
 # Any code point, surrogates and NUL too, and often the ones that the tokenizers treat in a way of their own.
 SPECIAL = "aZ9é'’.!?-_#£€@\t\n\r \x00\x85\xa0\u3000😀\ud83d\ude00"
@@ -135,3 +136,25 @@ def test_no_token_is_a_sentence_mark():
     marks = sentence_marks(4)
     assert marks.max() < characters.NUM_CHAR_IDS
     assert not set(marks[:, 1]) & set(range(characters.FIRST_BYTE, characters.FIRST_BYTE + 256))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_the_first_tokens_are_read_and_a_warning_says_so(tokenizer, recwarn):
+    """At the cap nothing is cut; one token more is. Other messages keep theirs."""
+    at_the_cap, beyond = "win " * MAX_TOKENS, "win " * MAX_TOKENS + "prize"
+    assert first_tokens([at_the_cap, "", "a b"], tokenizer) == {at_the_cap: ["win"] * MAX_TOKENS, "": [], "a b": ["a", "b"]}
+    assert not recwarn
+    assert first_tokens([beyond, "a b"], tokenizer) == {beyond: ["win"] * MAX_TOKENS, "a b": ["a", "b"]}
+    first_tokens([beyond] * 3, tokenizer)
+    assert len({str(warning.message) for warning in recwarn}) == 1 and len(recwarn) == 2  # one a call, in the same words
+    assert "first 2,048" in str(recwarn[0].message)
+
+
+@given(st.lists(ANY_TEXT, max_size=4), st.sampled_from(list(TOKENIZERS)), st.integers(0, 5))
+def test_first_tokens_are_the_tokenizers(texts, tokenizer, cap):
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        patch.setattr(characters, "MAX_TOKENS", cap)
+        first = first_tokens(texts, tokenizer)
+    assert first == {text: TOKENIZERS[tokenizer](text)[:cap] for text in texts}
+    assert bool(seen) == any(len(TOKENIZERS[tokenizer](text)) > cap for text in texts)

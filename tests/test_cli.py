@@ -61,6 +61,11 @@ def test_every_verb_has_help_that_ends_with_a_command_to_paste(cli, verb):
     assert "spamcli " in " ".join(result.stdout.split()).partition("Example: ")[2]
 
 
+def test_a_verb_that_is_misspelt_is_guessed(cli):
+    result = cli("predcit")
+    assert result.exit_code == 2 and "'predict'" in result.stderr
+
+
 def test_help_and_version_load_nothing_heavy():
     heavy = ("tensorflow", "keras", "numpy", "pandas", "rich", "pooch")
     code = f"import sys, spamcli.cli; print([module for module in {heavy} if module in sys.modules])"
@@ -81,8 +86,8 @@ def test_help_and_version_load_nothing_heavy():
         (["train", "--data", TINY_MESSAGES, "--protocol", "tutorial"], 65),
         (["train", "--data", TINY_MESSAGES, "--protocol", "almeida2011"], 65),
         (["train", "--data", TINY_MESSAGES, "--text-column", "body"], 65),
-        (["evaluate"], 66),
-        (["predict", "hello"], 66),
+        (["evaluate", "--model", "missing"], 66),
+        (["predict", "--model", "missing", "hello"], 66),
         (["pretrain", "missing.txt", "-o", "out"], 66),
         (["download", "--offline"], 69),
     ],

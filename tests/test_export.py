@@ -310,6 +310,11 @@ DAMAGES = {  # what is done to sizes and weights, and the reason that is given
     "no filters": (sizes_with(filters=7), ".*"),
     "another projection": (sizes_with(projection=5), r"projection_kernel has shape \[9, 4\] instead of \[9, 5\]"),
     "cells in words": (sizes_with(cells="eight"), "forward0_input_kernel has shape .*"),
+    "a highway to nowhere": (sizes_with(highways=10**12), "sizes above 1000"),
+    "layers without end": (sizes_with(lstm_layers=10**12), "sizes above 1000"),
+    "tokens without end": (sizes_with(max_characters=10**12), "sizes above 1000"),
+    "thousands of filters": (sizes_with(filters=[[n, 1] for n in range(2000)]), "sizes above 1000"),
+    "a tower of lists": (lambda sizes, data: sizes.write_text("[" * 60_000), ".*recursion.*"),
     "another layer": (sizes_with(lstm_layers=3), ".*forward2_input_kernel.*"),
     "no weights": (lambda sizes, data: data.unlink(), ".*variables.data.*"),
     "half the weights": (lambda sizes, data: data.write_bytes(data.read_bytes()[:1000]), ".*"),
@@ -322,5 +327,5 @@ DAMAGES = {  # what is done to sizes and weights, and the reason that is given
 @pytest.mark.parametrize("change, reason", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_module_is_said_to_be_so(stored, tmp_path, change, reason):
     directory = changed(stored / "float32", tmp_path, change)
-    with pytest.raises(UnavailableError, match=rf"^[^\n]*changed: damaged \({reason}\); write it again$"):
+    with pytest.raises(UnavailableError, match=rf"^[^\n]*changed: damaged \({reason}\); (write|fetch or export) it again$"):
         read_bilm(directory)

@@ -11,7 +11,7 @@ from spamcli.messages import read_messages
 from conftest import TINY_MESSAGES  # isort: skip
 
 # What moves no figure: where things are and how they are shown, and what bounds the memory.
-PLACES = {"data", "model", "elmo", "max_batch_tokens", "json", "report", "redact", "help"}
+PLACES = {"data", "model", "elmo", "max_batch_tokens", "json", "report", "redact", "help", "trust_module"}
 TRAIN = {
     "text_column": ["--text-column", "body"],
     "label_column": ["--label-column", "kind"],
@@ -22,6 +22,9 @@ TRAIN = {
     "static": ["--static", "none"],
     "epochs": ["--epochs", "1"],
     "batch_size": ["--batch-size", "20"],
+    "also": ["--also", "mine.csv"],
+    "quantize": ["--quantize"],
+    "max_ham_blocked": ["--max-ham-blocked", "0.3"],
     "seed": ["--seed", "2"],
 }
 EVALUATE = {

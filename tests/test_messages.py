@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 
 import pytest
 from conftest import TINY_MESSAGES
@@ -137,7 +138,8 @@ def test_columns_can_be_named(tmp_path):
     path = write(tmp_path, "a.csv", "text,body,verdict,label\nwrong,hello,ham,spam\nwrong,win,spam,ham\n")
     messages = read_messages(path, text_column="body", label_column="verdict")
     assert labelled(messages) == [(0, "hello"), (1, "win")]
-    assert messages.reading == {"raw": False, "text_column": "body", "label_column": "verdict", "spam_labels": []}
+    reading = {"raw": False, "text_column": "body", "label_column": "verdict", "spam_labels": [], "skip_bad": False}
+    assert messages.reading == reading
 
 
 def test_one_named_column_leaves_the_other(tmp_path):
@@ -334,3 +336,96 @@ def test_labels_as_pandas_writes_them(tmp_path, label, number):
     path = tmp_path / "float.csv"
     path.write_text(f"label,text\n{label},a\n{'ham' if number else 'spam'},b\n")
     assert read_messages(path).frame["label"][0] == number
+
+
+@pytest.mark.parametrize(
+    "line, content",
+    [
+        (2, b"\xef\xbb\xbflabel,text\nham,\xff\nspam,b\n"),
+        (3, b"\xef\xbb\xbfa\n\n\xff"),
+        (1, b"\xff,text\nham,b\n"),
+    ],
+)
+def test_the_line_that_is_not_utf_8_is_the_right_one_behind_a_byte_order_mark(tmp_path, line, content):
+    with pytest.raises(DataError, match=f", line {line}: not UTF-8"):
+        read_messages(write(tmp_path, "a.csv", content))
+
+
+SKIPPED = {  # file, the data rows and texts that are left, how many others there were, the first of them
+    "a label": ("a.csv", b"label,text\nspm,a\nham,b\nspam,c\n", [(1, "b"), (2, "c")], 1, "line 2: label 'spm'"),
+    "ragged rows": ("a.csv", b"label,text\nham,a\nham\n\nspam,b,c\nspam,d\n", [(0, "a"), (3, "d")], 2, "line 3: 1 fields"),
+    "not UTF-8": ("a.csv", b"label,text\nham,a\nham,\xa35\nspam,c\xc3\xa9\n", [(0, "a"), (2, "cé")], 1, "line 3: not UTF-8"),
+    "a quote never closed": (
+        "a.csv",
+        b'label,text\nham,a\nham,"b\nspam,c\nham,d\n',
+        [(0, "a"), (2, "c"), (3, "d")],
+        1,
+        "line 3: unex",
+    ),
+    "a quote that closes too late": (
+        "a.csv",
+        b'label,text\nham,"a\nspam,"b\nc"\nham,d\n',
+        [(3, "d")],
+        3,
+        "line 2: ',' expected",
+    ),
+    "text behind a quote": ("a.tsv", b'label\ttext\nham\t"a" b\nspam\tc\n', [(1, "c")], 1, "line 2: '"),
+    "objects": (
+        "a.jsonl",
+        b'{"x": 1}\n[]\n{"label": 0, "text": 5}\n{"label": 0, "text": "a"}\n{\n{"label": 9, "text": "b"}\n\xff\n',
+        [(3, "a")],
+        6,
+        "line 1",
+    ),
+    "half a character": (
+        "a.jsonl",
+        b'{"label": 0, "text": "\\udc80"}\n{"label": 0, "text": "\xff"}\n',
+        [(0, "\udc80")],
+        1,
+        "line 2: not UTF-8",
+    ),
+    "lines": ("SMS", b"ham\ta\n\nspam b\nspam\tc\nspm\td\nham\t\xff\n", [(0, "a"), (3, "c")], 4, "line 2: no tab"),
+}
+
+
+@pytest.mark.parametrize("name, content, left, skipped, first", SKIPPED.values(), ids=SKIPPED)
+def test_bad_records_are_skipped_and_counted(tmp_path, name, content, left, skipped, first):
+    """Those that are left keep their row; without skip_bad the first of the others is the error, which names the option."""
+    path = write(tmp_path, name, content)
+    with pytest.warns(UserWarning, match="skipped") as seen:
+        messages = read_messages(path, both_classes=False, skip_bad=True)
+    assert list(zip(messages.frame["row"], messages.frame["text"])) == left and messages.skipped == skipped
+    assert str(seen[0].message).startswith(
+        f"{path}: {skipped} records that cannot be read are skipped; the first: {path}, {first}"
+    )
+    assert messages.reading["skip_bad"] is True and messages.fingerprint.endswith(f", skip_bad, skipped {skipped}")
+    with pytest.raises(DataError, match="not UTF-8|or leave such records out with --skip-bad"):
+        read_messages(path, both_classes=False)
+
+
+def test_nothing_to_skip_and_nothing_left(tmp_path, recwarn):
+    """The same messages, and no warning; a file of bad records alone is refused with the first one's reason."""
+    path = write(tmp_path, "a.csv", AS_TABLE)
+    lenient = read_messages(path, skip_bad=True)
+    assert lenient.frame.equals(read_messages(path).frame) and lenient.skipped == 0 and not recwarn
+    assert lenient.fingerprint.endswith(", skip_bad")
+    with pytest.raises(DataError, match="line 2: label 'x'"):
+        read_messages(write(tmp_path, "b.csv", "label,text\nx,a\ny,b\n"), skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    "content", ['"label,text\nham,a\n', "label,text,text\nham,a,b\n", "label;text\nham;a\n", "a,b,c\nham,a,b\n"]
+)
+def test_a_header_cannot_be_skipped(tmp_path, content):
+    with pytest.raises(DataError, match="line 1: ") as caught:
+        read_messages(write(tmp_path, "a.csv", content), skip_bad=True)
+    assert "--skip-bad" not in str(caught.value)
+
+
+def test_skipping_takes_no_longer_than_reading(tmp_path):
+    """A quote on every line, each record of which would reach to the end: read once, not once a line."""
+    path = write(tmp_path, "a.csv", "label,text\n" + 'ham"",""","\n' * 20_000 + "ham,a\nspam,b\n")
+    start = time.process_time()
+    with pytest.warns(UserWarning, match="skipped"):
+        messages = read_messages(path, skip_bad=True)
+    assert [text for _, text in labelled(messages)][-1] == "b" and time.process_time() - start < 5

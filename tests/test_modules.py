@@ -105,10 +105,29 @@ def missing_output(directory):
     tf.saved_model.save(module, str(directory), signatures={"tokens": module.f})
 
 
+def wrong_shapes(directory):
+    module = tf.Module()
+    spec = [tf.TensorSpec([None, None], tf.string, "tokens"), tf.TensorSpec([None], tf.int32, "sequence_len")]
+    outputs = {name: tf.zeros([1, 2, 4]) for name in modules.OUTPUTS}
+    module.f = tf.function(lambda tokens, sequence_len: outputs, input_signature=spec)
+    tf.saved_model.save(module, str(directory), signatures={"tokens": module.f})
+
+
+def strings_for_vectors(directory):
+    module = tf.Module()
+    spec = [tf.TensorSpec([None, None], tf.string, "tokens"), tf.TensorSpec([None], tf.int32, "sequence_len")]
+    module.f = tf.function(
+        lambda tokens, sequence_len: {name: tf.identity(tokens) for name in modules.OUTPUTS}, input_signature=spec
+    )
+    tf.saved_model.save(module, str(directory), signatures={"tokens": module.f})
+
+
 @pytest.mark.parametrize(
     "write, says",
     [
         (without_tokens, "no signature 'tokens'"),
+        (wrong_shapes, "which are no ELMo's"),
+        (strings_for_vectors, "does not take tokens"),
         (not_finite, "not finite"),
         (missing_output, "no output 'lstm_outputs1'"),
     ],
@@ -159,7 +178,10 @@ def test_archive_with_a_changed_byte_is_refused(tiny_elmo, site, tmp_path):
             modules.resolve(f"{url}/{number}.tar.gz")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"tokenizer": "magic"}', '{"tokenizer": ["space"]}'])
+ODD_TOKENIZERS = ["", "[]", "{}", '{"tokenizer": "magic"}', '{"tokenizer": ["space"]}', "[" * 50_000, " " * 10**6 + "{}"]
+
+
+@pytest.mark.parametrize("content", ODD_TOKENIZERS, ids=range(len(ODD_TOKENIZERS)))
 def test_tokenizer_that_is_unknown(tiny_elmo, tmp_path, content):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_elmo, copy)
@@ -220,3 +242,9 @@ def test_fingerprint_knows_every_byte(tiny_elmo, tmp_path):
         file.seek(0)
         file.write(bytes([byte[0] ^ 1]))
     assert modules.fingerprint(copy) != modules.fingerprint(tiny_elmo)
+
+
+def test_the_cache_of_pooled_layers_holds_no_text(tiny_elmo, tmp_path):
+    ELMo(str(tiny_elmo), tmp_path).pooled_layers(["meet me at midnight"])
+    (cache,) = tmp_path.glob("*.sqlite")
+    assert not any(word in cache.read_bytes().lower() for word in (b"meet", b"midnight"))

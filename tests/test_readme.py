@@ -1,5 +1,7 @@
 """What the README shows is run and compared."""
 
+import doctest
+import os
 import re
 import shlex
 import shutil
@@ -60,3 +62,27 @@ def test_every_verb_and_exit_code_is_in_the_readme():
 def test_no_placeholder_is_left():
     assert "@@" not in README
     assert all("@@" not in page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_library_example_prints_what_the_readme_says(monkeypatch):
+    """As a doctest, with the classifier inside the package; the docstring of SpamClassifier, too."""
+    from spamcli import prediction
+
+    (example,) = re.findall(r"```python\n(>>>.*?)```", README, re.DOTALL)
+    parsed = doctest.DocTestParser().get_doctest(example, {}, "README", None, 0)
+    (documented,) = doctest.DocTestFinder(recurse=False).find(prediction.SpamClassifier)
+    for test in (parsed, documented):
+        assert doctest.DocTestRunner().run(test) == (0, 3)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes(shell):
+    assert f"_SPAMCLI_COMPLETE={shell}_source" in README or f"`{shell}_source`" in README
+    environment = {**os.environ, "_SPAMCLI_COMPLETE": f"{shell}_source"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from spamcli.cli import main; main(prog_name='spamcli')"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0 and "_SPAMCLI_COMPLETE" in done.stdout and "spamcli" in done.stdout

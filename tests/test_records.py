@@ -224,6 +224,19 @@ def test_windows_hold_all_items_in_order_and_no_more_than_fit():
     assert list(prediction.windows([])) == []
 
 
+def test_windows_are_bounded_by_characters_too():
+    """A list ends with the item that fills it, and no more than as much again waits."""
+    read_ahead, size = [], prediction.CHARACTERS // 10
+    source = (read_ahead.append(number) or number for number in range(200))
+    parts = prediction.windows(source, lambda item: size)
+    first = next(parts)
+    time.sleep(0.5)
+    assert len(read_ahead) <= len(first) + 12
+    rest = list(parts)
+    assert [item for part in [first, *rest] for item in part] == list(range(200))
+    assert all(len(part) <= 11 for part in rest)
+
+
 def test_nothing_is_read_far_ahead_and_nothing_after_the_end():
     """An endless source: what is read ahead is bounded, and stops when nobody wants more."""
     read_ahead = []
@@ -287,3 +300,13 @@ def test_what_is_remembered_is_bounded_in_number_and_in_length(monkeypatch):
     texts = ["a", "b", "b", "c", "b", "a", long, long]
     list(prediction.predict_records(Counting(), map(Record, texts)))
     assert judged == ["a", "b", "c", "a", long, long]
+
+
+def test_a_record_knows_about_how_large_it_is(tmp_path):
+    """Other columns count: they wait as well."""
+    row = {"text": "hello", "more": "x" * 5000}
+    for name in ("a.csv", "a.jsonl", "a.parquet"):
+        write(str(tmp_path / name), None, iter([row]))
+        (record,) = read(str(tmp_path / name))
+        assert 5000 <= record.size <= 5100
+    assert Record("hello").size == 5

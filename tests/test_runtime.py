@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spamcli import conversion, messages, model_dir, protocols, training
-from spamcli.bilm.export import read_bilm
-from spamcli.bilm.model import BiLM
+from spamcli import conversion, messages, model_dir, onnx_graph, protocols, training
+from spamcli.bilm.export import export, read_bilm
+from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, UnavailableError
 from spamcli.runtime import Runtime
@@ -97,14 +99,15 @@ def test_a_file_that_contradicts_tensorflow_is_not_published(elmo, trained, monk
     texts = ["see you at six", "a", *TEXTS]
     other = BiLM(read_bilm(elmo.directory).config)
     wrong = conversion._encoder(other)
-    assert conversion._difference(conversion._joined(wrong, trained.classifier), elmo, trained.classifier, texts) > 1e-4
+    joined = conversion._joined(wrong, trained.classifier)
+    assert conversion._differences(joined, elmo, trained.classifier, texts).max() > 1e-4
     conversion.convert(elmo, trained.classifier, texts, tmp_path)
     (kept,) = tmp_path.glob("*.onnx")
     right = kept.read_bytes()
     for damaged in (wrong.SerializeToString(), right[:1000], b""):
         kept.write_bytes(damaged)
-        converted = conversion.convert(elmo, trained.classifier, texts, tmp_path)
-        assert conversion._difference(converted, elmo, trained.classifier, texts) < 1e-4
+        converted = onnx.load_from_string(conversion.convert(elmo, trained.classifier, texts, tmp_path))
+        assert conversion._differences(converted, elmo, trained.classifier, texts).max() < 1e-4
         assert len(kept.read_bytes()) > 1000
     monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
     with pytest.raises(UnavailableError, match="differ by"):
@@ -143,6 +146,60 @@ def test_a_damaged_file_is_named(saved, tmp_path, cli):
         assert result.exit_code == 65 and path.name in result.stderr and result.stderr.count("\n") == 1
     finally:
         path.write_bytes(data)
+
+
+def test_a_module_in_bfloat16_is_left_to_tensorflow(tmp_path, cli):
+    config = BiLMConfig(char_dim=4, filters=((1, 4), (2, 4)), cells=8, projection=4)
+    export(BiLM(config), tmp_path / "half", "A tiny ELMo.\n", tf.bfloat16, tf.bfloat16)
+    model = train(ELMo(str(tmp_path / "half")))
+    assert model.onnx is None
+    model_dir.save(model, tmp_path / "m")
+    assert "TensorFlow runs it" in cli("predict", "--model", "m", "see you").stderr
+
+
+def test_int8_is_smaller_and_hardly_different(elmo, trained, runtime):
+    texts = messages.read_messages(TINY_MESSAGES).frame["text"].tolist()
+    converted = onnx.load_from_string(conversion.convert(elmo, trained.classifier, texts, None, "int8"))
+    for body in list(graphs(converted.graph))[1:]:
+        operations = [node.op_type for node in body.node]
+        assert operations.count("MatMulInteger") == 2 and "MatMul" not in operations
+    assert conversion._differences(converted, elmo, trained.classifier, texts)[0] < 0.1
+
+
+def graphs(graph):
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+def test_what_a_loop_never_changes_is_its_own_constant(elmo):
+    """Each of the four LSTM directions has two products a step, whose weights ONNX Runtime can pack once."""
+    encoder = conversion._encoder(read_bilm(elmo.directory))
+    bodies = list(graphs(encoder.graph))[1:]
+    products = [(body, node) for body in bodies for node in body.node if node.op_type == "MatMul"]
+    assert len(bodies) == 4 and len(products) == 8
+    assert all(node.input[1] in {weight.name for weight in body.initializer} for body, node in products)
+
+
+def test_weights_that_half_precision_holds_are_stored_in_it():
+    exact, inexact = np.full([64, 64], 0.25, np.float32), np.full([64, 64], 0.1, np.float32)
+    weights = [onnx.numpy_helper.from_array(values, name) for name, values in (("e", exact), ("i", inexact))]
+    nodes = [onnx.helper.make_node("MatMul", ["x", "e"], ["y"]), onnx.helper.make_node("MatMul", ["y", "i"], ["z"])]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 64]) for name in "xz"]
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], weights), opset_imports=opset)
+    model.ir_version = 9
+    x = {"x": np.random.default_rng(0).normal(size=[1, 64]).astype(np.float32)}
+
+    def run():
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, x)[0]
+
+    before, size = run(), model.ByteSize()
+    onnx_graph.store_in_half(model.graph)
+    np.testing.assert_array_equal(run(), before)
+    assert model.ByteSize() < 0.8 * size and {weight.name for weight in model.graph.initializer} == {"e/half", "i"}
 
 
 @pytest.mark.slow

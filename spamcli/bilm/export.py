@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -11,8 +9,11 @@ import tensorflow as tf
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import BEGIN_WORD, END_WORD, FIRST_BYTE, PAD_CHAR, SEPARATORS_PATTERN, TOKEN_PATTERN
 from spamcli.errors import NotFoundError, UnavailableError, WriteError
+from spamcli.files import unfinished_folder
 from spamcli.modules import TOKENIZER_FILE
+from spamcli.saved_model import check_variables
 
+MAX_SIZE = 1000  # of what is counted in a sizes file: bytes of a token, filters, highways, layers; more than any ELMo has
 SIZES_FILE = TOKENIZER_FILE.with_name("bilm.json")  # the BiLMConfig, for `read_bilm`
 
 
@@ -97,26 +98,29 @@ def export(bilm: BiLM, directory: Path, card: str, storage: tf.DType = tf.float1
     refuse_existing(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    except OSError as error:
-        raise WriteError(f"{directory}: cannot be written ({error.strerror}); name another directory with -o") from error
-    try:
-        weights = {name: variable.value() for name, variable in bilm.weights.items()}
-        module = ELMoModule(BiLM(bilm.config, weights, storage, precision))
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        signatures = {"default": module.default, "tokens": module.tokens}
-        tf.saved_model.save(module, str(partial), signatures=signatures, options=options)
-        (partial / "fingerprint.pb").unlink(missing_ok=True)  # random; nothing reads it
-        (partial / TOKENIZER_FILE).parent.mkdir()
-        (partial / TOKENIZER_FILE).write_text(json.dumps({"tokenizer": bilm.config.tokenizer}) + "\n", encoding="utf-8")
-        (partial / SIZES_FILE).write_text(json.dumps(bilm.config.to_dict()) + "\n", encoding="utf-8")
-        (partial / "README.md").write_text(card, encoding="utf-8")
-        partial.chmod(0o755)
-        os.rename(partial, directory)
+        with unfinished_folder(directory.parent) as partial:
+            _write(bilm, partial, card, storage, precision)
+            partial.chmod(0o755)
+            os.rename(partial, directory)
     except (OSError, tf.errors.OpError) as error:
-        raise WriteError(f"{directory}: cannot be written ({error}); free some space, or name another directory") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise WriteError(
+            f"{directory}: cannot be written ({reason}); free some space, or name another directory with -o"
+        ) from error
+
+
+def _write(bilm: BiLM, partial: Path, card: str, storage: tf.DType, precision: tf.DType) -> None:
+    """All files of a module."""
+    weights = {name: variable.value() for name, variable in bilm.weights.items()}
+    module = ELMoModule(BiLM(bilm.config, weights, storage, precision))
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    signatures = {"default": module.default, "tokens": module.tokens}
+    tf.saved_model.save(module, str(partial), signatures=signatures, options=options)
+    (partial / "fingerprint.pb").unlink(missing_ok=True)  # random; nothing reads it
+    (partial / TOKENIZER_FILE).parent.mkdir()
+    (partial / TOKENIZER_FILE).write_text(json.dumps({"tokenizer": bilm.config.tokenizer}) + "\n", encoding="utf-8")
+    (partial / SIZES_FILE).write_text(json.dumps(bilm.config.to_dict()) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(card, encoding="utf-8")
 
 
 def read_bilm(directory: Path, **settings) -> BiLM:
@@ -133,8 +137,12 @@ def read_bilm(directory: Path, **settings) -> BiLM:
             f"{directory}: no {SIZES_FILE}; only modules that this version's `spamcli pretrain` or `spamcli import` wrote "
             "can be continued"
         )
+    check_variables(directory)
     try:
-        config = BiLMConfig.from_dict(json.loads((directory / SIZES_FILE).read_text(encoding="utf-8")))
+        with (directory / SIZES_FILE).open(encoding="utf-8") as file:
+            config = BiLMConfig.from_dict(json.loads(file.read(2**16)))  # more than any, whatever the file's length
+        if max(config.max_characters, len(config.filters), config.highways, config.lstm_layers) > MAX_SIZE:
+            raise ValueError(f"sizes above {MAX_SIZE}")
         checkpoint = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
         weights = {}
         for name, shape in config.weight_shapes().items():
@@ -145,3 +153,9 @@ def read_bilm(directory: Path, **settings) -> BiLM:
         reason = " ".join(str(error).split())[:200]
         raise UnavailableError(f"{directory}: damaged ({reason}); write it again") from error
     return BiLM(config, weights, **settings)
+
+
+def in_bfloat16(directory: Path) -> bool:
+    """Whether a module that `export` wrote stores its matrices in bfloat16, and so computes with them."""
+    checkpoint = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
+    return tf.bfloat16 in checkpoint.get_variable_to_dtype_map().values()

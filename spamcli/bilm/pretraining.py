@@ -8,13 +8,15 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
 from spamcli.bilm import corpus as text
 from spamcli.bilm import reading
 from spamcli.bilm.card import Pretrained, module_card
 from spamcli.bilm.export import export, read_bilm, refuse_existing
-from spamcli.bilm.model import BiLMConfig
+from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.bilm.training import Pretraining, Progress, read_identity
-from spamcli.errors import DataError, WriteError
+from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
 from spamcli.messages import Messages
 from spamcli.modules import resolve
 from spamcli.settings import BUILTIN, PretrainingSettings
@@ -70,8 +72,9 @@ def pretrain(
     Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`;
         KeyboardInterrupt after SIGINT or SIGTERM, the checkpoint written.
     """
-    refuse_existing(directory)
     checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
+    if not (checkpoint.exists() and resume):
+        refuse_existing(directory)
     if checkpoint.exists() and not resume:
         raise WriteError(f"{checkpoint}: a checkpoint is there; go on from it with --resume, or delete it")
     config, weights = _initial(init, config)
@@ -95,6 +98,8 @@ def pretrain(
     with _stop_signals() as stopped:  # also while the module is written, which takes seconds
         if checkpoint.exists():
             training.restore(checkpoint)
+            if not _holds(directory, training.bilm):
+                refuse_existing(directory)
         else:
             training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
         training.train(to_read, report, lambda: training.save(checkpoint), stopped)
@@ -111,7 +116,8 @@ def pretrain(
             dropped=len(lines.times) - len(kept.times),
             init=_name(init) if init else "",
         )
-        export(training.bilm, directory, module_card(done, about))
+        if not directory.exists():  # else a run was killed that had only its checkpoint left to delete
+            export(training.bilm, directory, module_card(done, about))
         checkpoint.unlink()
     return done
 
@@ -124,6 +130,16 @@ def _initial(init: Path | None, config: BiLMConfig) -> tuple[BiLMConfig, dict | 
     if config not in (BiLMConfig(), bilm.config):
         raise DataError("--init brings its own sizes; leave them out of --config")
     return bilm.config, {name: variable.numpy() for name, variable in bilm.weights.items()}
+
+
+def _holds(directory: Path, bilm: BiLM) -> bool:
+    """Whether it is a module with these weights, as far as its storage keeps them."""
+    try:
+        theirs = read_bilm(directory)
+    except (NotFoundError, UnavailableError):
+        return False
+    same = (np.allclose(theirs.weights[name], weight, 1e-3, 1e-6) for name, weight in bilm.weights.items())
+    return theirs.config == bilm.config and all(same)
 
 
 def _name(init: Path) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from spamcli import __version__
-from spamcli.cli import classify, elmos
+from spamcli.cli import classify, elmos, health
 from spamcli.cli.terminal import Verbs
 
 
@@ -24,5 +24,6 @@ for verb in (
     classify.explain,
     elmos.pretrain,
     elmos.import_,
+    health.doctor,
 ):
     main.add_command(verb)

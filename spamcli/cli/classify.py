@@ -21,6 +21,7 @@ from spamcli.cli.options import (
     shared,
     spam_labels,
     trained_option,
+    trust_option,
 )
 from spamcli.cli.terminal import (
     escaped,
@@ -31,7 +32,7 @@ from spamcli.cli.terminal import (
     progress_bar,
     reading_bar,
 )
-from spamcli.cli.verdicts import Seen, row, verdict_line
+from spamcli.cli.verdicts import Seen, row, table_line, verdict_line
 from spamcli.errors import DataError, SpamcliError
 from spamcli.records import FORMS, STREAM, Record, form_of, read, write
 from spamcli.settings import BUILTIN, INVENTED, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
@@ -50,7 +51,7 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
     from spamcli import sources
 
     got = sources.download(output, source, offline, force, progress=on_terminal(sys.stderr))
-    click.echo(f"{got.path}: verified ({got.source})")
+    click.echo(escaped(f"{got.path}: verified ({got.source})"))
 
 
 @click.command()
@@ -62,11 +63,13 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @click.option("--raw", is_flag=True, help="Read spam.csv exactly as the tutorial did, mojibake and all.")
 @click.option("--keep-messages", is_flag=True, help="Keep the training messages' text in the model, for explanations.")
 @shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
+@trust_option
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default=ClassifierSettings.recipe, show_default=True)
 @click.option("--static", type=click.Choice(STATIC), help="What stands beside the ELMo; by default the recipe's.")
 @click.option("--epochs", type=click.IntRange(1), help="By default the recipe's; 1 is what the tutorial did.")
 @click.option("--batch-size", type=click.IntRange(1), help="Messages; by default the recipe's.")
+@click.option("--quantize", is_flag=True, help="Write the ONNX file in int8, and print what that costs.")
 @click.option(
     "--max-ham-blocked",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -82,15 +85,18 @@ def train(
     text_column,
     label_column,
     spam_label,
+    skip_bad,
     also,
     raw,
     keep_messages,
     elmo,
+    trust_module,
     protocol,
     recipe,
     static,
     epochs,
     batch_size,
+    quantize,
     max_ham_blocked,
     seed,
     max_batch_tokens,
@@ -102,6 +108,7 @@ def train(
     Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
     chosen = {"epochs": epochs, "static": static, "batch_size": batch_size, "max_ham_blocked": max_ham_blocked}
+    chosen["precision"] = "int8" if quantize else None
     try:
         settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
@@ -109,7 +116,7 @@ def train(
         raise click.UsageError(f"{wrong} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
     from spamcli import invented, messages, protocols
 
-    collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw)
+    collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw, skip_bad=skip_bad)
     further = {name: invented.read_also(name) for name in also}
     split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
     split = protocols.with_also(split, list(further.values()))
@@ -119,15 +126,18 @@ def train(
     from spamcli.report import card
 
     model_dir.check_place(model)
-    encoder = ELMo(elmo, modules.cache_directory() / "pooled", max_batch_tokens, progress=on_terminal(sys.stderr))
+    cache, shown = modules.cache_directory() / "pooled", on_terminal(sys.stderr)
+    encoder = ELMo(elmo, cache, max_batch_tokens, shown, trust_module)
     with progress_bar() as progress:
         trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages, further)
         model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)
     figures = replace(result, seconds=seconds | result.seconds).to_dict()
-    model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages))
+    if quantize:
+        figures["int8"] = evaluation.beside_onnx(result, model)
+    model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages), trained.config)
     print_evaluation(figures, json)
-    click.echo(f"model: {model}", err=json)
+    click.echo(escaped(f"model: {model}"), err=json)
 
 
 @click.command()
@@ -145,6 +155,7 @@ def train(
 @click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with pictures; it contains message text.")
 @click.option("--redact", is_flag=True, help="Mask names, numbers and links on that page.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@trust_option
 @budget_option
 @trained_option
 @json_option
@@ -154,6 +165,7 @@ def evaluate(
     text_column,
     label_column,
     spam_label,
+    skip_bad,
     protocol,
     folds,
     repeats,
@@ -165,6 +177,7 @@ def evaluate(
     report,
     redact,
     elmo,
+    trust_module,
     max_batch_tokens,
     model,
     json,
@@ -183,8 +196,8 @@ def evaluate(
         raise click.UsageError("--folds goes with --protocol grouped, and without --seeds.")
     if repeats > 1 and not folds:
         raise click.UsageError("--repeats goes with --folds.")
-    if (text_column or label_column or spam_label) and not test:
-        raise click.UsageError("--text-column, --label-column and --spam-label are for --test.")
+    if (text_column or label_column or spam_label or skip_bad) and not test:
+        raise click.UsageError("--text-column, --label-column, --spam-label and --skip-bad are for --test.")
     if redact and not report:
         raise click.UsageError("--redact is for --report.")
     if report:
@@ -198,7 +211,12 @@ def evaluate(
     options = assessment.Options(
         data=data,
         test=test,
-        reading={"text_column": text_column, "label_column": label_column, "spam_labels": spam_labels(spam_label)},
+        reading={
+            "text_column": text_column,
+            "label_column": label_column,
+            "spam_labels": spam_labels(spam_label),
+            "skip_bad": skip_bad,
+        },
         protocol=protocol,
         folds=folds,
         repeats=repeats,
@@ -207,6 +225,7 @@ def evaluate(
         baseline=baseline,
         against=against,
         attack=attack,
+        trust_module=trust_module,
         messages=bool(report or json),
         curve=bool(report),
     )
@@ -214,13 +233,14 @@ def evaluate(
         result = assessment.assess(place, elmo, max_batch_tokens, options, progress)
     known = result.get("known", {}).get("n")
     if known:
-        click.echo(f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out", err=True)
+        about = f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out"
+        click.echo(escaped(about), err=True)
     print_evaluation(result, json)
     if report:
         from spamcli.report import write
 
         write(result, report, redact)
-        click.echo(f"report: {report}", err=True)
+        click.echo(escaped(f"report: {report}"), err=True)
 
 
 @click.command()
@@ -242,6 +262,7 @@ def evaluate(
 @click.option("--no-text", is_flag=True, help="With --json: leave the message out.")
 @click.option("--explain", is_flag=True, help="With --json: each word's contribution, what would flip the verdict.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved and TensorFlow runs it.")
+@trust_option
 @budget_option
 @trained_option
 @json_option
@@ -259,6 +280,7 @@ def predict(
     no_text,
     explain,
     elmo,
+    trust_module,
     max_batch_tokens,
     model,
     json,
@@ -283,7 +305,8 @@ def predict(
         raise click.UsageError("No message. Name it, or send lines to standard input.")
     from spamcli import prediction
 
-    trained, seen = _judge(chosen_model(model), elmo, max_batch_tokens, explain), Seen()
+    line = table_line if on_terminal(sys.stdout) else verdict_line
+    trained, seen = _judge(chosen_model(model), elmo, trust_module, max_batch_tokens, explain), Seen()
     with reading_bar() as watched:
         records = _records(texts, file, format, text_column, watched)
         wanted = prediction.Wanted(threshold, prior, verdict_only)
@@ -300,7 +323,7 @@ def predict(
                 else:
                     about = {"model": trained.config.fingerprint}
                 shown = row(record, verdict, True, no_text) | about if json else None
-                click.echo(json_line(shown) if json else verdict_line(record, verdict))
+                click.echo(json_line(shown) if json else line(record, verdict))
     if seen.errors:
         raise DataError(f"{seen.errors:,} records have no verdict; the first: {seen.first_error}")
     if exit_code and seen.labels & {"spam", "unsure"}:
@@ -314,7 +337,7 @@ def _records(texts, files, form, text_column, watched) -> Iterator[Record]:
         yield from read(file, form, text_column, watched)
 
 
-def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tensorflow: bool):
+def _judge(model: Path, elmo: str | None, trust_module: bool, max_batch_tokens: int | None, on_tensorflow: bool):
     """The model on ONNX Runtime, unless that cannot be or TensorFlow is needed anyway."""
     from spamcli.model_config import read_config
 
@@ -324,22 +347,23 @@ def _judge(model: Path, elmo: str | None, max_batch_tokens: int | None, on_tenso
         return Runtime(model, max_batch_tokens)
     if not on_tensorflow:
         click.echo(
-            "spamcli: spamcli did not write this model's ELMo, so TensorFlow runs it, and takes seconds to load", err=True
+            "spamcli: this model's ELMo has no ONNX form, so TensorFlow runs it, and takes seconds to load", err=True
         )
     load_tensorflow_quietly()
     from spamcli import model_dir
 
-    return model_dir.load(model, elmo, max_batch_tokens=max_batch_tokens)
+    return model_dir.load(model, elmo, None, max_batch_tokens, trust_module)
 
 
 @click.command()
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @shared("--data", type=PATH, help="The file that the model was trained on, to show near messages' text.")
 @shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@trust_option
 @budget_option
 @trained_option
 @json_option
-def explain(texts, data, elmo, max_batch_tokens, model, json):
+def explain(texts, data, elmo, trust_module, max_batch_tokens, model, json):
     """Show why a message is judged as it is: its words, what would flip it, the nearest training messages.
 
     Example: spamcli explain "Call 09061 700 000 now to claim your prize"
@@ -348,7 +372,7 @@ def explain(texts, data, elmo, max_batch_tokens, model, json):
     from spamcli import explain, model_dir
     from spamcli.report.lines import explanation_lines
 
-    trained = model_dir.load(chosen_model(model), elmo, max_batch_tokens=max_batch_tokens)
+    trained = model_dir.load(chosen_model(model), elmo, None, max_batch_tokens, trust_module)
     known = _training_texts(trained, data)
     for text in texts:
         explanation = explain.explain(trained, text, training_texts=known)

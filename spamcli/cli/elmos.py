@@ -5,7 +5,7 @@ from dataclasses import replace
 import click
 
 from spamcli.cli.options import PATH, Duration
-from spamcli.cli.terminal import load_tensorflow_quietly, progress_bar
+from spamcli.cli.terminal import escaped, load_tensorflow_quietly, progress_bar
 from spamcli.settings import PretrainingSettings
 
 
@@ -51,10 +51,10 @@ def pretrain(corpus, output, tokens, time_budget, config, init, exclude, about, 
             progress=progress,
         )
     if excluded:
-        click.echo(f"spamcli: {done.dropped:,} lines dropped that occur in {', '.join(done.excluded)}", err=True)
+        click.echo(escaped(f"spamcli: {done.dropped:,} lines dropped that occur in {', '.join(done.excluded)}"), err=True)
     perplexities = done.perplexities
     click.echo(
-        f"{output}: perplexity {perplexities.forward:.1f} forward, {perplexities.backward:.1f} backward "
+        escaped(str(output)) + f": perplexity {perplexities.forward:.1f} forward, {perplexities.backward:.1f} backward "
         f"(exp of the mean natural-log loss on {done.held_out:,} held-out lines)"
     )
 
@@ -76,4 +76,5 @@ def import_(weights, options, output, precision):
 
     made = importing.import_weights(weights, options, output, precision)
     error = f", off by {made.error:.1e} of the float32 vectors' size" if made.error else ""
-    click.echo(f"{output}: {made.weights:,} weights, {made.config.dim} numbers a token, {precision} products{error}")
+    about = f"{made.weights:,} weights, {made.config.dim} numbers a token, {precision} products{error}"
+    click.echo(escaped(f"{output}: {about}"))

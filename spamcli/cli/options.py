@@ -35,13 +35,15 @@ class Duration(click.ParamType):
 
 def shared(*flags: str, **settings) -> Callable:
     """An option that several verbs have; SPAMCLI_<NAME> sets it for all of them."""
-    return click.option(*flags, envvar=f"SPAMCLI_{flags[0].strip('-').upper()}", show_default=True, **settings)
+    name = flags[0].strip("-").replace("-", "_").upper()
+    return click.option(*flags, envvar=f"SPAMCLI_{name}", show_default=True, **settings)
 
 
 data_option = shared("--data", type=PATH, default=Path("data/spam.csv"), help="Labelled messages.")
 MODEL = Path("model")
 model_option = shared("--model", type=PATH, default=MODEL, help="Directory of the model.")
 trained_option = shared("--model", type=PATH, help="Directory of the model; by default ./model, else spamcli's own.")
+trust_option = shared("--trust-module", is_flag=True, help="Run the ELMo's module whatever it could do.")
 json_option = click.option("--json", is_flag=True, help="Print JSON.")
 budget_option = click.option(
     "--max-batch-tokens",
@@ -53,6 +55,7 @@ budget_option = click.option(
 def reading_options(verb: Callable) -> Callable:
     """The options that say how a labelled file is read."""
     for option in (
+        click.option("--skip-bad", is_flag=True, help="Leave out records that cannot be read, and say how many."),
         click.option("--spam-label", help="Labels that mean spam, separated by commas; every other one means ham."),
         click.option("--label-column", help="Column of the label; by default the first of label, class, category, v1."),
         click.option("--text-column", help="Column of the text; by default the first of text, message, sms, v2."),

@@ -32,13 +32,16 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context):
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", module="spamcli")
-        warnings.showwarning = lambda message, *_: click.echo(f"spamcli: {message}", err=True)
+        warnings.filterwarnings("default", module="spamcli")  # the same words from the same place once
+        warnings.showwarning = lambda message, *_: click.echo(escaped(f"spamcli: {message}"), err=True)
         try:
             return super().invoke(ctx)
         except SpamcliError as error:
-            click.echo(f"spamcli: {error}", err=True)
+            click.echo(escaped(f"spamcli: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except click.ClickException as error:
+            error.message = escaped(error.message)
+            raise
         except KeyboardInterrupt:
             click.echo("spamcli: interrupted", err=True)
             ctx.exit(130)
@@ -82,9 +85,9 @@ def reading_bar() -> Iterator[Callable]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-        yield lambda file: bar.wrap_file(file, os.stat(file.fileno()).st_size, description=os.path.basename(file.name))
+        yield lambda file: bar.wrap_file(file, os.stat(file.fileno()).st_size, description=escaped(os.path.basename(file.name)))
 
 
 def _log(seconds: float) -> Callable[[str, int, int], None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import click
 
 from spamcli.errors import DataError
 from spamcli.records import Record, escaped
@@ -38,6 +41,16 @@ def verdict_line(record: Record, verdict: Verdict | None) -> str:
         return f"error\t\t{escaped(record.error)}"
     p_spam = "" if verdict.p_spam is None else f"{verdict.p_spam:.4f}"
     return f"{verdict.label}\t{p_spam}\t{escaped(verdict.text)}"
+
+
+COLOURS = {"spam": "red", "unsure": "yellow", "ham": "green", "error": "magenta"}
+
+
+def table_line(record: Record, verdict: Verdict | None) -> str:
+    """The same three fields in columns, for people; NO_COLOR is honoured."""
+    label, p_spam, text = verdict_line(record, verdict).split("\t")
+    colour = None if os.environ.get("NO_COLOR") else COLOURS[label]
+    return f"{click.style(f'{label:<6}', fg=colour)}  {p_spam:<6}  {text}"
 
 
 class Seen:

@@ -35,6 +35,11 @@ def _headline(data: dict) -> dict[str, str]:
     if half:
         rows["at 0.5"] = f"{half['accuracy']:.2%}  ({_errors(half)}; the other rows are at {data['threshold']:g})"
     ham = data["n"] - data["spam"]
+    if data.get("int8"):
+        int8 = data["int8"]
+        rows["in int8"] = (
+            f"{int8['errors']:,} errors, {int8['differ']:,} other verdicts; p_spam differs by {int8['largest']:.2g} at most"
+        )
     if "budget" in data:
         rows["budget"] = _budget(data["budget"])
     if "unsure" in data:
