@@ -14,7 +14,7 @@ import pandas as pd
 from spamcli import collection
 from spamcli.errors import DataError, NotFoundError
 from spamcli.model_config import reading_fingerprint
-from spamcli.records import TEXT_COLUMNS, Lines, check_is_text, find_column, rows
+from spamcli.rows import TEXT_COLUMNS, Lines, check_is_text, find_column, rows
 
 LABEL_COLUMNS = ("label", "class", "category", "v1")
 _LABELS = {"ham": 0, "spam": 1, "0": 0, "1": 1, "false": 0, "true": 1}

@@ -3,7 +3,6 @@
 Memory is bounded, whatever a file unpacks to. Nothing here loads what is not used: pyarrow is for Parquet and .zst alone.
 """
 
-import csv
 import gzip
 import io
 import json
@@ -12,34 +11,22 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import finish, unfinished
+from spamcli.rows import LONGEST, TEXT_COLUMNS, TOO_LONG, Lines, check_is_text, find_column, rows
+from spamcli.tables import BATCH, write_delimited, write_parquet
 
 FORMS = ("text", "csv", "tsv", "jsonl", "parquet")
 STREAM = "-"  # standard input, or output
-TEXT_COLUMNS = ("text", "message", "sms", "v2")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
-LONGEST = 2**20  # characters of a record; a longer one has no verdict
-_BATCH, _BATCH_BYTES = 1024, 2**24  # rows of a Parquet file that are read together, and what they unpack to by its footer
-_TOO_LONG = f"longer than {LONGEST:,} characters"
-_UNREADABLE = {  # how files begin that are not UTF-8, what they are, and what to do
-    b"\xff\xfe\0\0": ("UTF-32, not UTF-8", "convert it, e.g. iconv -f utf-32 -t utf-8"),
-    b"\0\0\xfe\xff": ("UTF-32, not UTF-8", "convert it, e.g. iconv -f utf-32 -t utf-8"),
-    b"\xff\xfe": ("UTF-16, not UTF-8", "convert it, e.g. iconv -f utf-16 -t utf-8"),
-    b"\xfe\xff": ("UTF-16, not UTF-8", "convert it, e.g. iconv -f utf-16 -t utf-8"),
-    b"\x1f\x8b": ("gzip, not text", "unpack it; `predict` reads it as .gz"),
-    b"\x28\xb5\x2f\xfd": ("zstd, not text", "unpack it; `predict` reads it as .zst"),
-    b"PAR1\x15": ("Parquet, not text", "save it as CSV; `predict` reads it as .parquet"),
-    b"PK\x03\x04": ("a zip archive or a spreadsheet, not text", "save what is in it as CSV"),
-}
+_BATCH_BYTES = 2**24  # what rows of a Parquet file that are read together may unpack to, by its footer
 
 
 @dataclass
@@ -59,81 +46,6 @@ class Record:
 
     def __post_init__(self):
         self.size = self.size or len(self.text or "")
-
-
-class Lines:
-    """Lines of text and their numbers. A record is one or more of them, of LONGEST characters in all.
-
-    Attributes:
-        record: the lines of this record so far; None for one that alone is longer, which is passed over.
-    """
-
-    def __init__(self, file: TextIO):
-        self.file, self.number, self.record, self.room = file, 0, [], LONGEST
-
-    def begin(self) -> int:
-        """The next line begins a record; its number."""
-        self.record, self.room = [], LONGEST
-        return self.number + 1
-
-    def __iter__(self) -> "Lines":
-        return self
-
-    def __next__(self) -> str:
-        """Raises: csv.Error, if the record gets too long."""
-        line = self.file.readline(LONGEST + 1)
-        if not line:
-            raise StopIteration
-        self.number, self.room = self.number + 1, self.room - len(line)
-        self.record.append(line if len(line) <= LONGEST else None)
-        if self.room < 0:
-            while len(line) > LONGEST and line[-1] not in "\r\n":
-                line = self.file.readline(LONGEST + 1)
-            raise csv.Error(_TOO_LONG)
-        return line
-
-    def each(self) -> Iterator[tuple[int, str, str]]:
-        """Of each line, as a record of its own: number, text, what is wrong with it."""
-        while True:
-            number = self.begin()
-            line, error = _next(self)
-            if line is None:
-                return
-            yield number, line or "", error
-
-
-def rows(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str], str]]:
-    """Of each row of a table: the number of its first line, its fields, what is wrong with it; a blank line is no row.
-
-    Where a record of several lines is wrong, as after a quote that never closes, all but its first line are read one by one.
-    """
-    csv.field_size_limit(LONGEST)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        first = lines.begin()
-        row, error = _next(reader)
-        if row is None:
-            return
-        found = [(first, row or [], error)]
-        for number, line in enumerate(lines.record[1:] if error else [], start=first + 1):
-            row, error = _next(csv.reader([line], delimiter=delimiter, strict=True)) if line else ([], _TOO_LONG)
-            found.append((number, row or [], error))
-        yield from (one for one in found if one[1] or one[2])
-
-
-def _next(records: Iterator) -> tuple:
-    """The next one, or None at the end, and what is wrong with it."""
-    try:
-        return next(records, None), ""
-    except csv.Error as error:
-        return (), str(error)
-
-
-def check_is_text(start: bytes, path: Path | str) -> None:
-    """Raises: DataError, if a file that begins so is something else."""
-    for magic, (kind, remedy) in _UNREADABLE.items():
-        if start.startswith(magic):
-            raise DataError(f"{path}, line 1: {kind}; {remedy}")
 
 
 def form_of(path: str, form: str | None = None) -> str:
@@ -303,7 +215,7 @@ def _rows_together(metadata) -> int:
     """By what the footer says of their size."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
-    return max(1, min(_BATCH, int(_BATCH_BYTES / max(1, largest))))
+    return max(1, min(BATCH, int(_BATCH_BYTES / max(1, largest))))
 
 
 def _parquet_record(columns: dict, row: int, column: str, where: str, size: int) -> Record:
@@ -313,62 +225,32 @@ def _parquet_record(columns: dict, row: int, column: str, where: str, size: int)
     except (ValueError, OverflowError, LookupError) as error:  # not UTF-8, not a date, an unknown time zone
         return Record(None, dict.fromkeys(columns), f"{where}: {' '.join(str(error).split())[:100]}")
     text = values[column]
-    error = f"no text in {column!r}" if not isinstance(text, str) else _TOO_LONG if len(text) > LONGEST else ""
+    error = f"no text in {column!r}" if not isinstance(text, str) else TOO_LONG if len(text) > LONGEST else ""
     return Record(None if error else text, values, f"{where}: {error}" if error else "", size)
 
 
-def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Sequence[str], path: Path | str) -> str:
-    """The column that is asked for, else the first of the usual ones, else the only one there is.
-
-    Raises: DataError, if that is none or several.
-    """
-    if wanted is not None:
-        if wanted in columns:
-            return wanted
-        raise DataError(f"{path}, line 1: no column {wanted!r} among {', '.join(map(repr, columns))}; correct --{kind}-column")
-    found = [column for name in usual for column in columns if column.lower() == name]
-    if found or len(columns) == 1:
-        return (found or list(columns))[0]
-    if not columns:
-        raise DataError(
-            f"{path}, line 1: no column is left for the {kind}; "
-            "a file needs text and label, separated by commas, or by tabs in a .tsv"
-        )
-    raise DataError(f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column")
-
-
 def write(path: str, form: str | None, rows: Iterator[dict]) -> None:
-    """Write rows, which all have the first one's columns; the file appears whole or not at all.
+    """Write rows; the file appears whole or not at all.
 
-    Raises: WriteError, and whatever reading the rows raises; nothing half-written stays then.
+    Raises: WriteError; DataError, if the rows do not make a table; whatever reading them raises. Nothing half-written stays.
     """
     final, form = Path(path), form_of(path, form)
     writers: dict[str, Callable[[BinaryIO, Iterator[dict]], None]] = {
         "text": _write_text,
         "jsonl": _write_jsonl,
-        "parquet": _write_parquet,
-        "csv": lambda file, rows: _write_table(file, rows, ","),
-        "tsv": lambda file, rows: _write_table(file, rows, "\t"),
+        "parquet": write_parquet,
+        "csv": lambda file, rows: write_delimited(file, rows, ","),
+        "tsv": lambda file, rows: write_delimited(file, rows, "\t"),
     }
     if final.exists() and not final.is_file():
         raise WriteError(f"{path}: is not a file; name one for the verdicts")
     try:
         with unfinished(final.parent, final.suffix) as partial:
             with open(partial, "wb") as file, _packed(file, final.suffix.lower()) as packed:
-                writers[form](packed, rows if form in ("text", "jsonl") else _of_the_same_columns(rows))
+                writers[form](packed, rows)
             finish(partial, final)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written ({error.strerror or error}); name another place with -o") from error
-
-
-def _of_the_same_columns(rows: Iterator[dict]) -> Iterator[dict]:
-    """Raises: DataError at a row with a column that the first one does not have."""
-    columns = None
-    for row in rows:
-        columns = row.keys() if columns is None else columns
-        if new := row.keys() - columns:
-            raise DataError(f"column {min(new)!r} is not in every record; write .jsonl, where each has its own")
-        yield row
 
 
 @contextmanager
@@ -393,58 +275,3 @@ def _write_text(file: BinaryIO, rows: Iterator[dict]) -> None:
 def _write_jsonl(file: BinaryIO, rows: Iterator[dict]) -> None:
     for row in rows:
         file.write(json_line(row).encode() + b"\n")
-
-
-def _write_table(file: BinaryIO, rows: Iterator[dict], delimiter: str) -> None:
-    lines, writer = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""), None
-    settings = {"delimiter": delimiter, "lineterminator": "\n"}
-    try:
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(lines, row, **settings)
-                quoting = csv.DictWriter(lines, row, quoting=csv.QUOTE_ALL, **settings)
-                writer.writeheader()
-            has_return = any("\r" in str(value) for value in row.values())  # which the writer would leave unquoted
-            (quoting if has_return else writer).writerow(row)
-    finally:
-        lines.detach()  # written out, and left open for what packs it
-
-
-def _write_parquet(file: BinaryIO, rows: Iterator[dict]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    writer, rows = None, iter(rows)
-    while True:
-        batch = [{name: _encodable(value) for name, value in row.items()} for row in islice(rows, _BATCH)]
-        if writer and not batch:
-            break
-        try:
-            schema = writer.schema if writer else _schema(pyarrow.Table.from_pylist(batch).schema)
-            table = pyarrow.Table.from_pylist(batch, schema)
-        except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError) as error:
-            about = " ".join(str(error).split())[:100]
-            raise DataError(f"values of a column are not of one kind that Parquet has ({about}); write .jsonl") from error
-        writer = writer or parquet.ParquetWriter(file, schema)
-        writer.write_table(table)
-    writer.close()
-
-
-def _encodable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _schema(first):
-    """Of all rows; of columns that have no value among the first ones p_spam is a number, every other text."""
-    import pyarrow
-
-    def kind(field) -> pyarrow.DataType:
-        return (
-            field.type
-            if field.type != pyarrow.null()
-            else pyarrow.float64()
-            if field.name.endswith("p_spam")
-            else pyarrow.string()
-        )
-
-    return pyarrow.schema([(field.name, kind(field)) for field in first])

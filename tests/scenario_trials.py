@@ -38,39 +38,39 @@ def read() -> tuple[pd.DataFrame, np.ndarray]:
     return pd.concat([collection, pack], ignore_index=True), np.concatenate([np.full(len(collection), -1), fold])
 
 
-def shown(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: dict[str, np.ndarray]) -> None:
+def shown(name: str, labels: np.ndarray, scores: np.ndarray, verdicts: list[np.ndarray]) -> None:
     """A line: AUC, spam caught where 2 % of the ham is blocked, and blocked and caught by each verdict."""
     equal = scores >= at_equal_ham_blocked(scores, labels, 0.02)
-    parts = [f"{verdict[labels == 0].mean():.1%} / {verdict[labels == 1].mean():.1%}" for verdict in verdicts.values()]
+    parts = [f"{verdict[labels == 0].mean():.1%} / {verdict[labels == 1].mean():.1%}" for verdict in verdicts]
     print(
         f"| {name} | {roc_auc_score(labels, scores):.3f} | {equal[labels == 1].mean():.1%} | {' | '.join(parts)} |", flush=True
     )
 
 
-def main() -> None:
+def main(baselines: bool) -> None:
     frame, fold = read()
     texts, labels, files = frame["text"].tolist(), frame["label"].to_numpy(), frame["file"].to_numpy()
     features, tested = Features.of(ELMo(cache=modules.cache_directory() / "pooled"), texts), fold >= 0
     groups, settings = near_copy_groups(texts), RECIPES["wide-and-deep"]
     columns = " | ".join(f"blocked / caught within {share:.2%}" for share in BUDGETS)
     print(f"| {tested.sum():,} messages | AUC | caught at 2 % | {columns} |\n|---|---|---|{'---|' * len(BUDGETS)}")
-    for name, learned in (("both", fold >= -1), ("the collection alone", fold == -1), ("the invented ones alone", fold >= 0)):
-        scores, theirs, p_spam = (np.zeros(len(texts)) for _ in range(3))
-        blocked = {str(share): np.zeros(len(texts), bool) for share in BUDGETS}
-        for number in range(FOLDS):
-            learn, test = np.flatnonzero(learned & (fold != number)), np.flatnonzero(fold == number)
+    for name, learned in {"both": fold >= -1, "the collection alone": fold == -1, "the invented ones alone": fold >= 0}.items():
+        scores, theirs = np.zeros(len(texts)), np.zeros(len(texts))
+        blocked = {share: np.zeros(len(texts), bool) for share in BUDGETS}
+        parts = [(np.flatnonzero(learned & (fold != number)), np.flatnonzero(fold == number)) for number in range(FOLDS)]
+        for learn, test in parts:
             classifier = training.learn(features[learn], labels[learn], groups[learn], settings, 1, files[learn])
-            scores[test] = classifier.log_odds(features[test])
-            p_spam[test] = expit(scores[test])
+            scores[test], unseen = classifier.log_odds(features[test]), expit(classifier.unseen)
             for share in BUDGETS:
-                unseen = expit(classifier.unseen)
                 threshold = budget.choose(unseen, labels[learn], groups[learn], share).threshold
-                blocked[str(share)][test] = p_spam[test] >= threshold
+                blocked[share][test] = expit(scores[test]) >= threshold
+        shown(name, labels[tested], scores[tested], [blocked[share][tested] for share in BUDGETS])
+        for learn, test in parts if baselines else []:
             baseline = fit_baseline("chars", [texts[i] for i in learn], labels[learn], groups[learn], 1)
             theirs[test] = baseline.scores([texts[i] for i in test])
-        shown(name, labels[tested], scores[tested], {share: verdict[tested] for share, verdict in blocked.items()})
-        shown(f"{name}: TF-IDF characters, SVM", labels[tested], theirs[tested], {"0": theirs[tested] > 0})
+        if baselines:
+            shown(f"{name}: TF-IDF characters, SVM", labels[tested], theirs[tested], [theirs[tested] > 0] * len(BUDGETS))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(baselines="--without-baselines" not in sys.argv[1:])

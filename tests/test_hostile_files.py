@@ -13,7 +13,8 @@ from pyarrow import parquet
 
 from spamcli.errors import DataError
 from spamcli.messages import read_messages
-from spamcli.records import LONGEST, read, write
+from spamcli.records import read, write
+from spamcli.rows import LONGEST
 
 from conftest import TINY_MESSAGES  # isort: skip
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spamcli.errors import DataError, NotFoundError
-from spamcli.messages import find_column, read_bytes, read_messages
+from spamcli.messages import read_bytes, read_messages
+from spamcli.rows import find_column
 
 HAM_THEN_SPAM = [(0, "see you, at six"), (1, 'win "£5" now')]
 AS_TABLE = 'label,text\nham,"see you, at six"\nspam,"win ""£5"" now"\n'
