@@ -68,11 +68,11 @@ elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text 
 recipe-trials: install  ## cross-validate variations of the default recipe inside the tutorial's training rows
 	$(BIN)/python tests/recipe_trials.py
 
-faults: install  ## kill or starve each verb at each of its writes (hours; goes on where it stopped; needs strace)
-	$(BIN)/python tests/faults.py
-
 scenario-trials: install  ## the classifier inside the package on scenarios that it has not learned from
 	$(BIN)/python tests/scenario_trials.py
+
+# By scenario-trials: less than 2 % of the ham of scenarios that it has not learned from is blocked then.
+BUDGET = 0.015
 
 default-model: install  ## train the classifier inside the package again
 	rm -rf work/classifier

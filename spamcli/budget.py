@@ -19,7 +19,8 @@ class Budget:
     Attributes:
         threshold: the lowest p_spam that the budget allows the verdict spam from.
         ham: groups of near copies of ham whose out-of-fold p_spam chose it; blocked: those of them at it or above.
-        bound: with CONFIDENCE at most this share of ham is, for messages exchangeable with the training ham.
+        bound: with CONFIDENCE at most this share is, near copies counted once, of ham exchangeable with the training ham
+            and by scores that are made as these were.
     """
 
     threshold: float
@@ -54,4 +55,17 @@ def choose(p_spam: np.ndarray, labels: np.ndarray, groups: np.ndarray, max_ham_b
     bounds = beta.ppf(CONFIDENCE, np.arange(n) + 1, n - np.arange(n))
     blocked = int(np.searchsorted(bounds, max_ham_blocked, side="right")) - 1
     threshold = math.floor(np.sort(highest)[::-1][blocked] * 10**DIGITS + 1) / 10**DIGITS
-    return Budget(threshold, n, blocked, float(bounds[blocked]))
+    return Budget(min(1.0, threshold), n, blocked, float(bounds[blocked]))
+
+
+def choose_for_each(
+    p_spam: np.ndarray, labels: np.ndarray, groups: np.ndarray, files: np.ndarray, max_ham_blocked: float
+) -> Budget:
+    """The highest of the thresholds that each file's ham asks for, so that the budget holds for all of them.
+
+    Args:
+        files: which file each message is from, int [n]; else as `choose` has it.
+    """
+    with_ham = [files == file for file in np.unique(files[labels == 0])]
+    budgets = [choose(p_spam[rows], labels[rows], groups[rows], max_ham_blocked) for rows in with_ham]
+    return max(budgets, key=lambda budget: budget.threshold)

@@ -204,7 +204,7 @@ def fit_classifier(
     Args:
         labels, groups: int [n] (0 ham, 1 spam); int [n], of near copies, which no fold tears apart.
         files: which file each message is from, int [n]; all from one by default. Of several each has an intercept, so
-            that their shares of spam are not learned as signs of it; the classifier has the mean of these.
+            that their shares of spam are not learned as signs of it; the classifier has their mean over the messages.
         after_epoch: called with the number of epochs done.
     Raises: ValueError, if a class has fewer groups than there are heads.
     """
@@ -223,7 +223,7 @@ def fit_classifier(
         inputs = np.stack(scores, axis=1)
         stacked = LogisticRegression(C=STACK_C, tol=1e-8, max_iter=1000).fit(np.hstack([inputs, source]), labels)
         weights, intercepts = np.split(stacked.coef_[0], [inputs.shape[1]])
-        bias = float(stacked.intercept_[0] + (intercepts.mean() if len(intercepts) else 0.0))
+        bias = float(stacked.intercept_[0] + intercepts @ source.mean(axis=0))
         stack, unseen = (*[*weights.tolist(), 0.0][:2], bias), inputs @ weights + bias
     return Classifier(heads, wide, stack, prior, unseen)
 
@@ -286,7 +286,7 @@ def _fit_wide(
     for test in held_out.T:
         svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(with_source[~test], labels[~test])
         weights, intercepts = np.split(svm.coef_[0], [known])
-        bias = svm.intercept_[0] + (intercepts.mean() if len(intercepts) else 0.0)
+        bias = svm.intercept_[0] + intercepts @ source[~test].mean(axis=0)
         unseen[test] = matrix[test] @ weights + bias
         parts.append((weights, bias))
     weights, biases = zip(*parts)

@@ -47,7 +47,7 @@ def convert(
     path = cache / f"{_ENCODER}-{version('tf2onnx')}-{tf.__version__}-{elmo.fingerprint[:32]}.onnx" if cache else None
     kept = _read(path) if path else None
     whole = kept and _joined(kept, classifier)
-    if not whole or _differences(whole, elmo, classifier, texts).max() > TOLERANCE:
+    if not whole or not _differences(whole, elmo, classifier, texts).max() <= TOLERANCE:
         encoder = _encoder(read_bilm(elmo.directory))
         whole = _joined(encoder, classifier)
         _check(_differences(whole, elmo, classifier, texts).max(), TOLERANCE)

@@ -36,13 +36,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Flip:
-    """Words (positions, tokens) without which the verdict is the other one, and p_spam then; none of them can be put back.
+    """Words (positions, tokens) without which the verdict is another one, and p_spam then; none of them can be put back.
 
     `smallest`: it is known that no fewer tokens will do; else these are the fewest that were found.
     """
 
     words: list[int]
     tokens: list[str]
+    label: str
     p_spam: float
     smallest: bool
 
@@ -60,8 +61,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training message: data row in its file, ham or spam, cosine of the mixed vectors, its text where that is known."""
+    """A training message: data row in its file, ham or spam, cosine of the mixed vectors, its text where that is known.
 
+    `file` is the data's name, or that of a file that was also learned from.
+    """
+
+    file: str
     row: int
     label: str
     cosine: float
@@ -141,7 +146,7 @@ def explain(
         prior_log_odds=odds[-1],
         words=[Word(text[a:b], a, b, odds[0] - left) for (a, b), left in zip(spans, odds[1:-1], strict=True)],
         words_together=together,
-        flip=_flip(message, together, max_words) if flip else None,
+        flip=_flip(message, own, together, max_words) if flip else None,
         layers=_layers(model.classifier, whole),
         gamma=model.classifier.mixing["gamma"],
         ngrams=_ngrams(model.classifier, whole),
@@ -218,7 +223,7 @@ class _Message:
         return [deletion for deletion in self.ranked(deletions) if (self.p_spam[deletion] >= self.threshold) != self.is_spam]
 
 
-def _flip(message: _Message, words_together: int, max_words: int) -> Flip | None:
+def _flip(message: _Message, own: float | None, words_together: int, max_words: int) -> Flip | None:
     """Leave out each word; every two; then, since exact search is exponential, greedily, and put back what can be."""
     n = len(message.spans)
     singles = [frozenset([word]) for word in range(n)]
@@ -231,7 +236,8 @@ def _flip(message: _Message, words_together: int, max_words: int) -> Flip | None
     words = sorted(_needed(message, deletion))
     smallest = words_together == 1 and len(words) <= (3 if pairs else 2)
     tokens = [message.text[slice(*message.spans[word])] for word in words]
-    return Flip(words, tokens, message.p_spam[frozenset(words)], smallest)
+    p_spam = message.p_spam[frozenset(words)]
+    return Flip(words, tokens, message.model.config.settings.verdict(p_spam, own), p_spam, smallest)
 
 
 def _greedy(message: _Message, step: int) -> Deletion | None:
@@ -281,8 +287,10 @@ def _nearest(model: TrainedModel, message: Features, texts: Sequence[str] | None
     memory = model.memory
     places = memory.nearest(model.classifier.mixed(message.pooled)[0], NEAREST)
     known = memory.texts if texts is None else texts
+    names = [model.config.data["path"], *(file["name"] for file in model.config.also)]
     return [
         Neighbour(
+            file=names[memory.files[place]],
             row=int(memory.rows[place]),
             label="spam" if memory.labels[place] else "ham",
             cosine=min(cosine, 1.0),

@@ -13,6 +13,8 @@ import numpy as np
 from spamcli.errors import DataError
 from spamcli.protocols import normalise
 
+_ARRAYS = ("hashes", "rows", "files", "labels", "vectors")
+
 
 @dataclass(frozen=True, eq=False)
 class Memory:
@@ -20,23 +22,26 @@ class Memory:
 
     Attributes:
         hashes: uint64 [n], the first 8 bytes of the SHA-256 of its letters and digits.
-        rows: int32 [n], its data row in the file; labels: int8 [n].
+        rows: int32 [n], its data row in its file; files: int8 [n], 0 the data, k the k-th that was also learned from.
+        labels: int8 [n].
         vectors: float16 [n, dim], its mixed layers, of length 1; 0 where it has no tokens.
         texts: the messages themselves, only if the user asked for that.
     """
 
     hashes: np.ndarray
     rows: np.ndarray
+    files: np.ndarray
     labels: np.ndarray
     vectors: np.ndarray
     texts: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, texts: Sequence[str], rows, labels, mixed: np.ndarray, keep_texts: bool = False) -> "Memory":
+    def of(cls, texts: Sequence[str], rows, files, labels, mixed: np.ndarray, keep_texts: bool = False) -> "Memory":
         """Remember messages, whose mixed layers are float32 [n, dim], NaN where there are no tokens."""
         vectors = unit(mixed).astype(np.float16)
         kept = list(texts) if keep_texts else None
-        return cls(hashes(texts), np.asarray(rows, np.int32), np.asarray(labels, np.int8), vectors, kept)
+        small = (np.asarray(values, kind) for values, kind in ((rows, np.int32), (files, np.int8), (labels, np.int8)))
+        return cls(hashes(texts), *small, vectors, kept)
 
     def knows(self, texts: Sequence[str]) -> np.ndarray:
         """Which messages are among those trained on, but for case, punctuation and spaces: bool [texts]."""
@@ -49,7 +54,7 @@ class Memory:
         return [(int(place), float(cosines[place])) for place in order]
 
     def save(self, path: Path) -> None:
-        arrays = {name: getattr(self, name) for name in ("hashes", "rows", "labels", "vectors")}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.texts is not None:
             arrays["texts"] = np.frombuffer(json.dumps(self.texts).encode(), np.uint8)
         with open(path, "wb") as file:
@@ -61,7 +66,7 @@ class Memory:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
-                return cls(*(arrays[name] for name in ("hashes", "rows", "labels", "vectors")), texts)
+                return cls(*(arrays[name] for name in _ARRAYS), texts)
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
 

@@ -74,7 +74,14 @@ def read_also_again(config: ModelConfig) -> list[Messages]:
 
     Raises: what reading them raises; DataError, if they are others now.
     """
-    also = [read_also(file["name"]) for file in config.also]
+    also = []
+    for file in config.also:
+        try:
+            also.append(read_also(file["name"]))
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"{file['name']}: the model also learned from it, and it is not there; put it back, or measure with --test FILE"
+            ) from error
     for file, messages in zip(config.also, also, strict=True):
         if messages.sha256 != file["sha256"]:
             raise DataError(f"{file['name']}: not as it was when the model also learned from it; train again")

@@ -44,6 +44,18 @@ class Wanted:
     prior: float | None = None
     verdict_only: bool = False
 
+    def __post_init__(self):
+        if self.prior is not None and not 0 < self.prior < 1:
+            raise ValueError(f"the prior is between 0 and 1. Received: {self.prior}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold is from 0 to 1. Received: {self.threshold}")
+
+    @property
+    def fingerprint(self) -> str:
+        """What is not the model's own, to follow its fingerprint."""
+        asked = {"asked threshold": self.threshold, "prior": self.prior}
+        return "".join(f" | {name} {value}" for name, value in asked.items() if value is not None)
+
 
 DEFAULT = Wanted()
 
@@ -100,7 +112,7 @@ class SpamClassifier:
 
         Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or only TensorFlow can run it.
         """
-        return cls(Runtime(Path(directory) if directory else DEFAULT_CLASSIFIER))
+        return cls(Runtime(DEFAULT_CLASSIFIER if directory is None else Path(directory)))
 
     def predict(
         self, texts: Sequence[str], threshold: float | None = None, prior: float | None = None, verdict_only: bool = False

@@ -69,7 +69,7 @@ def train(
     if settings.max_ham_blocked is not None:
         with timed(seconds, "budget"):
             p_spam = out_of_fold(classifier, features, labels, groups, settings, seed, files, progress)
-            found = budget.choose(p_spam, labels, groups, settings.max_ham_blocked)
+            found = budget.choose_for_each(p_spam, labels, groups, files, settings.max_ham_blocked)
             settings = replace(settings, threshold=found.threshold, threshold_ham=min(EVEN, found.threshold))
     config = ModelConfig(
         elmo={
@@ -94,7 +94,9 @@ def train(
         budget=asdict(found) if found else None,
         versions=versions(),
     )
-    memory = Memory.of(texts, split.train["row"], labels, classifier.mixed(features.pooled), keep_messages)
+    memory = Memory.of(
+        texts, split.train["row"], sources(split.train), labels, classifier.mixed(features.pooled), keep_messages
+    )
     with timed(seconds, "convert"):
         converted = conversion.convert(elmo, classifier, texts, elmo.cache_directory, settings.precision)
     return TrainedModel(elmo, classifier, config, memory, converted), seconds

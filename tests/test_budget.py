@@ -1,13 +1,19 @@
 """A budget of blocked ham: the threshold's bound is exact, and a budget that the data cannot support is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import roc_auc_score
 
-from spamcli.budget import CONFIDENCE, choose
+from spamcli.budget import CONFIDENCE, choose, choose_for_each
+from spamcli.classifier import Features
 from spamcli.errors import DataError
+from spamcli.ngrams import count
+from spamcli.settings import RECIPES
+from spamcli.training import learn, out_of_fold
 
 from conftest import TINY_MESSAGES  # isort: skip
 
@@ -47,11 +53,33 @@ def test_near_copies_count_once():
     assert found.ham == 101 and found.threshold < 0.8
 
 
+def test_it_holds_for_the_ham_of_each_file():
+    """600 hard ham of one's own beside 6,000 easy ones: all together would let 38 % of the hard ones be blocked."""
+    random = np.random.default_rng(0)
+    p_spam, files = np.concatenate([random.random(600), random.random(6000) * 0.1]), np.repeat([0, 1], [600, 6000])
+    labels, groups = np.zeros(6600, int), np.arange(6600)
+    found = choose_for_each(p_spam, labels, groups, files, 0.02)
+    assert (p_spam[files == 0] >= found.threshold).mean() <= 0.02 < 0.1 > choose(p_spam, labels, groups, 0.02).threshold - 0.9
+    assert found == choose(p_spam[:600], labels[:600], groups[:600], 0.02)
+
+
+def test_scores_out_of_fold_know_nothing_of_their_labels():
+    """Where labels are noise, a classifier has learned those of seen messages by heart, and knows nothing of unseen ones."""
+    random = np.random.default_rng(0)
+    features = Features(random.normal(size=[300, 3, 8]).astype(np.float32), count([f"m{i} w{i % 7}" for i in range(300)]))
+    labels, groups = random.integers(0, 2, 300), np.arange(300)
+    arguments = features, labels, groups, replace(RECIPES["wide-and-deep"], epochs=20), 1, np.zeros(300, int)
+    classifier = learn(*arguments)
+    assert abs(roc_auc_score(labels, classifier.p_spam(features)) - 0.5) > 0.4
+    assert abs(roc_auc_score(labels, out_of_fold(classifier, *arguments)) - 0.5) < 0.1
+
+
 def test_the_command_line_learns_it_and_names_it(cli, tiny_elmo):
     train = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2, "--model", "m"]
     refused = cli(*train, "--max-ham-blocked", 0.01)
     assert refused.exit_code == 65 and "takes 299 ham" in refused.stderr and refused.stderr.count("\n") == 1
     assert cli(*train, "--max-ham-blocked", 0.01, "--recipe", "tutorial").exit_code == 2
+    assert cli(*train, "--max-ham-blocked", "nan").exit_code == 2
     result = cli(*train, "--max-ham-blocked", 0.3, "--json")
     assert result.exit_code == 0, result.stderr
     figures = json.loads(result.stdout)

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 from scipy.special import expit
 
-from spamcli import ngrams
+from spamcli import conversion, ngrams
 from spamcli.classifier import Features, ScalarMix, build_heads, crossentropy, fit_classifier, fit_heads
-from spamcli.settings import RECIPES
+from spamcli.settings import BOUND, RECIPES
 
 TUTORIAL, DEFAULT = RECIPES["tutorial"], RECIPES["wide-and-deep"]
 
@@ -179,3 +180,30 @@ def test_messages_without_tokens_get_the_prior():
     p = classifier.p_spam(features(pooled))
     assert p[7] == 0.134 and np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
     assert classifier.p_spam(features(np.full([2, 3, 0], np.nan, np.float32))).tolist() == [0.134, 0.134]
+
+
+def test_a_few_messages_of_another_file_do_not_move_the_others():
+    """Ten that are all spam have an intercept of their own, which must not be half of everybody's."""
+    pooled, labels = separable(300, gap=1.5)
+    texts = [f"{'win cash' if label else 'see you'} m{i}" for i, label in enumerate(labels)]
+    own = fit_classifier(features(pooled, texts), labels, np.arange(300), DEFAULT, seed=1)
+    more, more_texts = np.concatenate([pooled, pooled[labels == 1][:10]]), [*texts, *(f"buy gold k{i}" for i in range(10))]
+    more_labels, files = np.concatenate([labels, np.ones(10, int)]), np.repeat([0, 1], [300, 10])
+    beside = fit_classifier(features(more, more_texts), more_labels, np.arange(310), DEFAULT, seed=1, files=files)
+    means = [classifier.unseen[:300] for classifier in (own, beside)]
+    assert abs(np.diff([expit(log_odds).mean() for log_odds in means])[0]) < 0.02
+
+
+def test_heads_say_no_more_than_their_bound():
+    """On both runtimes; the n-grams alone could not be trusted to decide otherwise."""
+    pooled, labels = separable(100, gap=9.0)
+    classifier = fit_classifier(features(pooled), labels, np.arange(100), replace(DEFAULT, epochs=3), seed=1)
+    weights = classifier.heads.get_weights()
+    classifier.heads.set_weights([weight * (1000 if weight.shape == (256, 1) else 1) for weight in weights])
+    deep = classifier.deep(classifier.normalised(pooled))
+    assert np.abs(deep).max() == BOUND and (np.abs(deep) <= BOUND).all()
+    converted = conversion._heads(classifier).SerializeToString()
+    run = onnxruntime.InferenceSession(converted).run
+    p_spam = run(None, {"pooled": pooled, "static": np.zeros(100, np.float32)})[0]
+    deep_weight, _, bias = classifier.stack
+    np.testing.assert_allclose(p_spam, expit(deep_weight * deep + bias), atol=1e-5)

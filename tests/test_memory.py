@@ -12,7 +12,7 @@ MIXED = np.array([[3, 4], [0, 2], [np.nan, np.nan], [-1, 0]], np.float32)
 
 @pytest.fixture
 def memory() -> Memory:
-    return Memory.of(TEXTS, [10, 11, 12, 13], [1, 0, 0, 0], MIXED)
+    return Memory.of(TEXTS, [10, 11, 12, 13], [0, 0, 1, 1], [1, 0, 0, 0], MIXED)
 
 
 def test_knows_messages_but_for_case_punctuation_and_spaces(memory):
@@ -40,7 +40,7 @@ def test_nearest_by_hand(memory):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_saved_and_loaded(tmp_path, keep):
-    memory = Memory.of(TEXTS, [10, 11, 12, 13], [1, 0, 0, 0], MIXED, keep_texts=keep)
+    memory = Memory.of(TEXTS, [10, 11, 12, 13], [0, 0, 1, 1], [1, 0, 0, 0], MIXED, keep_texts=keep)
     memory.save(tmp_path / "memory.npz")
     loaded = Memory.load(tmp_path / "memory.npz")
     for name in ("hashes", "rows", "labels", "vectors"):

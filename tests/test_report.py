@@ -115,7 +115,7 @@ def invented(n, seed, runs):
     def baseline(name, settings, errors, best=False):
         about = {"name": name, "settings": settings, "errors": errors, "accuracy": 1 - errors / n, "mcc": 0.951, "best": best}
         times = {"train_seconds": 41.3, "predict_seconds": 0.4, "mcnemar": 0.031, "difference_interval": [-0.0007, 0.0151]}
-        return about | rates(0.92, 0.002) | times
+        return about | rates(0.92, 0.002) | {"caught_at_our_ham_blocked": 0.925} | times
 
     curve = [(50, 0.91), (100, 0.94), (200, 0.955), (400, 0.968), (800, 0.974), (1600, 0.979)]
     data = {

@@ -79,8 +79,14 @@ def test_the_command_line_takes_a_prior(cli, saved):
 
 
 @pytest.mark.parametrize("wanted", [Wanted(), Wanted(threshold=0.5), Wanted(prior=0.01), Wanted(prior=0.9)])
-def test_a_verdict_alone_is_the_same_verdict(saved, wanted):
-    model, texts = Runtime(saved), messages.read_messages(TINY_MESSAGES).frame["text"].tolist() + TEXTS
+def test_a_verdict_alone_is_the_same_verdict(saved, tmp_path, wanted):
+    """Of a model whose n-grams decide some messages, and its heads the others."""
+    shutil.copytree(saved, tmp_path / "m")
+    edit_config(tmp_path / "m", lambda config: config["learned"].update(stack=[0.3, 8.0, 0.0]))
+    model, texts = Runtime(tmp_path / "m"), messages.read_messages(TINY_MESSAGES).frame["text"].tolist() + TEXTS
+    ((least, largest),) = asked(model, texts)
+    certain = np.count_nonzero([a == b for a, b in zip(*(verdicts(model, p, wanted) for p in (least, largest)))])
+    assert 0 < certain < len(texts)
     alone = predict(model, texts, replace(wanted, verdict_only=True))
     assert [verdict.label for verdict in alone] == [verdict.label for verdict in predict(model, texts, wanted)]
     assert {verdict.p_spam for verdict in alone} == {None}
@@ -96,6 +102,11 @@ def trained_bounds(saved):
     texts = messages.read_messages(TINY_MESSAGES).frame["text"].tolist()
     (bounds,) = asked(Runtime(saved), texts)
     return *bounds, Runtime(saved).p_spam(texts)
+
+
+def verdicts(model, p_spam, wanted):
+    adapted = with_prior(p_spam, model.prior, wanted.prior or model.prior)
+    return [model.config.settings.verdict(p, wanted.threshold) for p in adapted]
 
 
 def asked(model, texts):
@@ -116,6 +127,19 @@ def test_the_less_the_heads_weigh_the_more_is_certain(saved, tmp_path, stack, de
     edit_config(tmp_path / "m", lambda config: config["learned"].update(stack=stack))
     ((least, largest),) = asked(Runtime(tmp_path / "m"), TEXTS)
     assert (((least >= 0.85) == (largest >= 0.85)).all()) == decides
+
+
+def test_what_cannot_be_wanted_is_refused():
+    for wrong in ({"prior": 0.0}, {"prior": 1.0}, {"threshold": 1.1}, {"threshold": float("nan")}):
+        with pytest.raises(ValueError, match="Received"):
+            Wanted(**wrong)
+
+
+def test_explanations_are_of_the_models_own_verdict(cli, saved):
+    for option in (["--prior", 0.5], ["--verdict-only"]):
+        assert cli("predict", "--model", saved, "--json", "--explain", *option, "hi").exit_code == 2
+    about = json.loads(cli("predict", "--model", saved, "--json", "--prior", 0.5, "--threshold", 0.7, "hi").stdout)["model"]
+    assert about.endswith(" | asked threshold 0.7 | prior 0.5")
 
 
 def test_the_library_is_the_command_line(cli, saved):

@@ -107,6 +107,8 @@ def train(
 
     Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
+    if max_ham_blocked is not None and math.isnan(max_ham_blocked):
+        raise click.UsageError("--max-ham-blocked is a number.")
     chosen = {"epochs": epochs, "static": static, "batch_size": batch_size, "max_ham_blocked": max_ham_blocked}
     chosen["precision"] = "int8" if quantize else None
     try:
@@ -295,6 +297,8 @@ def predict(
         raise click.UsageError("--threshold and --prior are numbers.")
     if explain and not json:
         raise click.UsageError("--explain goes with --json; `spamcli explain` is for people.")
+    if explain and (prior is not None or verdict_only):
+        raise click.UsageError("--explain goes without --prior and --verdict-only.")
     if no_text and (explain or not json):
         raise click.UsageError("--no-text goes with --json, and without --explain.")
     if json and output:
@@ -321,7 +325,7 @@ def predict(
 
                     about = {"explanation": explained(trained, verdict.text, threshold).to_dict()}
                 else:
-                    about = {"model": trained.config.fingerprint}
+                    about = {"model": trained.config.fingerprint + wanted.fingerprint}
                 shown = row(record, verdict, True, no_text) | about if json else None
                 click.echo(json_line(shown) if json else line(record, verdict))
     if seen.errors:
@@ -346,9 +350,7 @@ def _judge(model: Path, elmo: str | None, trust_module: bool, max_batch_tokens: 
 
         return Runtime(model, max_batch_tokens)
     if not on_tensorflow:
-        click.echo(
-            "spamcli: this model's ELMo has no ONNX form, so TensorFlow runs it, and takes seconds to load", err=True
-        )
+        click.echo("spamcli: this model's ELMo has no ONNX form, so TensorFlow runs it, and takes seconds to load", err=True)
     load_tensorflow_quietly()
     from spamcli import model_dir
 

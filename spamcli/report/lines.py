@@ -97,7 +97,7 @@ def _points(bounds: Sequence[float]) -> str:
 def _budget(budget: dict) -> str:
     return (
         f"at most {budget['max_ham_blocked']:.2%} of ham like the training ham is blocked, 95 % sure: out of fold "
-        f"{budget['blocked']:,} of {budget['ham']:,} groups of near copies were, so {budget['bound']:.2%} at most"
+        f"{budget['blocked']:,} of {budget['ham']:,} were, near copies counted once, so {budget['bound']:.2%} at most"
     )
 
 
@@ -133,15 +133,18 @@ def _baselines(data: dict) -> Iterator[str]:
     if not data.get("baselines"):
         return
     difference = "its error rate minus ours"
-    yield from ("", f"baseline      errors    MCC  caught  blocked   train  predict  {difference:<28}  McNemar p  settings")
-    yield f"{'ours':<12}  {_beside(data)}  {_seconds(data)}"
+    columns = f"errors    MCC  caught  blocked  *caught   train  predict  {difference:<28}  McNemar p  settings"
+    yield from ("", f"baseline      {columns}")
+    yield f"{'ours':<12}  {_beside(data)}  {_rate(data['spam_caught'], 7, 2)}  {_seconds(data)}"
     for row in data["baselines"]:
         settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items() if value is not None)
         best = " (the fewest errors on these messages)" if row["best"] else ""
+        equal = _rate(row["caught_at_our_ham_blocked"], 7, 2)
         yield (
-            f"{row['name']:<12}  {_beside(row)}  {row['train_seconds']:5.1f}s  {row['predict_seconds']:6.2f}s  "
+            f"{row['name']:<12}  {_beside(row)}  {equal}  {row['train_seconds']:5.1f}s  {row['predict_seconds']:6.2f}s  "
             f"{_points(row['difference_interval']):<28}  {row['mcnemar']:9.3g}  {settings}{best}"
         )
+    yield "*caught: where each may block as much ham of these messages as ours does"
 
 
 def _beside(row: dict) -> str:
@@ -189,8 +192,8 @@ def explanation_lines(data: dict) -> Iterator[str]:
     )
     if data["flip"]:
         without = " ".join(data["flip"]["tokens"])
-        other, found = "ham" if data["label"] == "spam" else "spam", "" if data["flip"]["smallest"] else " (the fewest found)"
-        yield f"flips        to {other}, p_spam {data['flip']['p_spam']:.4f}, without: {without}{found}"
+        found = "" if data["flip"]["smallest"] else " (the fewest found)"
+        yield f"flips        to {data['flip']['label']}, p_spam {data['flip']['p_spam']:.4f}, without: {without}{found}"
     elif data["words"]:
         yield "flips        by no deletion that was found"
     layers = zip(("char-CNN", "LSTM 1", "LSTM 2"), data["layers"])
@@ -199,4 +202,5 @@ def explanation_lines(data: dict) -> Iterator[str]:
     if data["ngrams"] is not None:
         yield f"n-grams      add {data['ngrams']:+.2f}"
     for near in data["nearest"]:
-        yield f"near         {near['label']:<4} row {near['row']}, cosine {near['cosine']:.3f}  {near['text'] or ''}".rstrip()
+        place = f"row {near['row']} of {near['file']}"
+        yield f"near         {near['label']:<4} {place}, cosine {near['cosine']:.3f}  {near['text'] or ''}".rstrip()
