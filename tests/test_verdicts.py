@@ -1,7 +1,11 @@
 """Verdicts: unsure, with another prior, without p_spam, from the library."""
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -152,3 +156,20 @@ def test_the_library_is_the_command_line(cli, saved):
     assert SpamClassifier is spamcli.SpamClassifier and isinstance(verdicts[0], spamcli.Verdict)
     with pytest.raises(AttributeError, match="no attribute 'Spam'"):
         spamcli.Spam  # noqa: B018
+
+
+def test_on_a_terminal_it_is_a_table_in_colour(saved):
+    """Columns instead of tabs; NO_COLOR is honoured."""
+    command = [sys.executable, "-m", "spamcli", "predict", "--model", str(saved), "See you at six", "a\tb"]
+    clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    shown = {}
+    for name, environment in {"colour": clean, "plain": {**clean, "NO_COLOR": "1"}}.items():
+        terminal, end = pty.openpty()
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=end, stderr=subprocess.PIPE, env=environment)
+        os.close(end)
+        shown[name] = os.read(terminal, 10_000).decode().replace("\r\n", "\n")
+        os.close(terminal)
+        assert done.returncode == 0 and done.stderr == b""
+    label, p_spam, text = shown["plain"].splitlines()[1].split(maxsplit=2)
+    assert label in ("ham", "spam") and 0 <= float(p_spam) <= 1 and text == "a\\tb"
+    assert "\x1b" not in shown["plain"] and "\t" not in shown["plain"] and "\x1b[" in shown["colour"]
