@@ -49,8 +49,8 @@ COLOURS = {"spam": "red", "unsure": "yellow", "ham": "green", "error": "magenta"
 def table_line(record: Record, verdict: Verdict | None) -> str:
     """The same three fields in columns, for people; NO_COLOR is honoured."""
     label, p_spam, text = verdict_line(record, verdict).split("\t")
-    colour = None if os.environ.get("NO_COLOR") else COLOURS[label]
-    return f"{click.style(f'{label:<6}', fg=colour)}  {p_spam:<6}  {text}"
+    padded = f"{label:<6}"
+    return f"{padded if os.environ.get('NO_COLOR') else click.style(padded, fg=COLOURS[label])}  {p_spam:<6}  {text}"
 
 
 class Seen:
