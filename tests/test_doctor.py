@@ -22,6 +22,7 @@ from spamcli.errors import DataError, NotFoundError, UnavailableError
 
 from conftest import TINY_MESSAGES, edit_config  # isort: skip
 
+MODELS = ["model", "default classifier"]
 BEFORE_MODELS = ["versions", "packages", "onnxruntime", "tensorflow", "elmo", "data", "disk", "cache"]
 
 
@@ -87,8 +88,10 @@ def test_where_all_is_well_every_check_says_so(model, pooled, spam_csv, tiny_elm
     result = run("--json", "--model", model, "--data", spam_csv, cwd=tmp_path)
     assert result.returncode == 0 and result.stderr == ""
     found = statuses(result)
-    after = ["elmo on tensorflow", "modules", "model", "model on onnxruntime", "model on tensorflow"]
-    assert list(found) == [*BEFORE_MODELS, *after] and set(found.values()) - {"warning"} == {"ok"}
+    runtimes = [f"{name}{runtime}" for name in MODELS for runtime in ("", " on onnxruntime", " on tensorflow")]
+    assert list(found) == [*BEFORE_MODELS, "elmo on tensorflow", "modules", *runtimes] and set(found.values()) - {
+        "warning"
+    } == {"ok"}
     assert all(status == "ok" for name, status in found.items() if name not in ("packages", "disk"))
     assert time.monotonic() - began < 60  # on a busy machine, too
 
@@ -96,7 +99,7 @@ def test_where_all_is_well_every_check_says_so(model, pooled, spam_csv, tiny_elm
 def test_where_nothing_is_there_nothing_has_failed(cli):
     result = cli("doctor")
     lines = result.stdout.splitlines()
-    assert result.exit_code == 0 and result.stderr == "" and len(lines) == len(BEFORE_MODELS) + 3
+    assert result.exit_code == 0 and result.stderr == "" and len(lines) == len(BEFORE_MODELS) + 6
     assert any(line == "missing   model: model: no model there; spamcli train" for line in lines)
     assert any(line.startswith("missing   data: data/spam.csv") and "spamcli download" in line for line in lines)
 
@@ -110,7 +113,7 @@ def test_without_tensorflow_all_else_is_checked(model, tmp_path, stub, says):
     result = run("--json", "--model", model, cwd=tmp_path, path=[tmp_path])
     found = statuses(result)
     assert result.returncode == 69 and result.stderr == ""
-    assert list(found) == [*BEFORE_MODELS, "model", "model on onnxruntime"]
+    assert list(found) == [*BEFORE_MODELS, *(f"{name}{runtime}" for name in MODELS for runtime in ("", " on onnxruntime"))]
     assert [name for name, status in found.items() if status == "failed"] == ["tensorflow"]
     (line,) = (each for each in json.loads(result.stdout)["checks"] if each["status"] == "failed")
     assert says in line["detail"] and "-m pip install" in line["remedy"] and "tensorflow" in line["remedy"]

@@ -399,7 +399,7 @@ def test_tables_equal_the_data(page):
         assert [row[column].strip() for column in (2, 3, 5)] == [percent(value, 1) for value in values]
     for row, baseline in zip(page.tables["Baselines"][2:], data["baselines"], strict=True):
         assert row[1:4] == [str(baseline["errors"]), percent(baseline["accuracy"]), "0.951"]
-        assert row[6:] == ["−0.07 to +1.51 points", "0.031", "41.3 + 0.4"]
+        assert row[6:] == ["92.50\u00a0%", "−0.07 to +1.51 points", "0.031", "41.3 + 0.4"]
     assert sum(int(row[1]) for row in page.tables["Accuracy by message length"][1:]) == data["n"]
     assert sum(int(row[1]) for row in page.tables["Share of spam by p_spam"][1:]) == data["n"]
 
