@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 from click.testing import CliRunner
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would what tests start
 
 ROOT = Path(__file__).parents[1]
 TINY_MESSAGES = ROOT / "tests" / "tiny_messages.csv"
