@@ -77,7 +77,7 @@ def refusal(directory: Path) -> str:
 
 def test_modules_of_every_make_are_let_through(tiny_elmo, tf1_elmo):
     for directory in (tiny_elmo, tf1_elmo, modules.resolve("builtin")):
-        modules.load(directory)
+        assert set(modules.OUTPUTS) <= modules.load(directory).structured_outputs.keys()
 
 
 def test_an_imported_module_is_let_through(tiny_elmo, tmp_path):
@@ -87,7 +87,7 @@ def test_an_imported_module_is_let_through(tiny_elmo, tmp_path):
 
     config = BiLMConfig(tokenizer="space", char_dim=4, filters=((1, 4),), activation="tanh", cells=8, projection=4)
     export_bilm(BiLM(config), tmp_path / "module", "", tf.bfloat16, tf.bfloat16)
-    modules.load(tmp_path / "module")
+    assert set(modules.OUTPUTS) <= modules.load(tmp_path / "module").structured_outputs.keys()
 
 
 def test_common_ways_to_compute_are_let_through(tmp_path):
@@ -110,7 +110,7 @@ def test_common_ways_to_compute_are_let_through(tmp_path):
         )
 
     export(tmp_path / "module", compute, [lstm, table, counter])
-    modules.load(tmp_path / "module")
+    assert set(modules.OUTPUTS) <= modules.load(tmp_path / "module").structured_outputs.keys()
 
 
 def test_a_vocabulary_in_the_assets_is_let_through(tmp_path):
