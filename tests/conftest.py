@@ -51,6 +51,18 @@ def tiny_elmo(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def model(tiny_elmo, tmp_path_factory) -> Path:
+    """A model on the tiny ELMo, trained through the command line; to be read, never changed."""
+    from spamcli.cli import main
+
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2, "--model", directory]
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.stderr
+    return directory
+
+
 @pytest.fixture
 def cli(tmp_path, monkeypatch):
     """Run the command line in an empty folder: cli("train", "--json") -> click's result."""

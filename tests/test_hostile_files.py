@@ -31,18 +31,6 @@ def as_parquet(**columns) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture(scope="module")
-def model(tiny_elmo, tmp_path_factory):
-    from click.testing import CliRunner
-
-    from spamcli.cli import main
-
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--model", directory]
-    assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
-    return directory
-
-
 OBJECTS = [None, None, None, None, None, None, "a", None]
 # File, and what of its records can be judged; None for what cannot.
 RECORDS = {

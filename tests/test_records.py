@@ -19,8 +19,6 @@ from spamcli.errors import DataError, NotFoundError
 from spamcli.records import Record, form_of, read, write
 from spamcli.settings import ClassifierSettings
 
-from conftest import TINY_MESSAGES  # isort: skip
-
 ROWS = [
     {"id": "1", "text": "see you, at six", "who": "Ann"},
     {"id": "2", "text": 'a "quoted" line\nand a second\ttab', "who": ""},
@@ -29,18 +27,6 @@ ROWS = [
 ]
 PACKED = [f"{form}{packing}" for form in ("csv", "tsv", "jsonl", "parquet") for packing in ("", ".gz", ".zst")]
 ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_elmo, tmp_path_factory):
-    from click.testing import CliRunner
-
-    from spamcli.cli import main
-
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2, "--model", directory]
-    assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
-    return directory
 
 
 def values(path) -> list[dict]:

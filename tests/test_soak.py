@@ -5,23 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY_MESSAGES  # isort: skip
 from soak import at_once, command, state, texts, through_a_file, through_a_pipe  # isort: skip
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells of processes there")
 SHORT = 10_000  # messages each way
-
-
-@pytest.fixture(scope="module")
-def model(tiny_elmo, tmp_path_factory):
-    from click.testing import CliRunner
-
-    from spamcli.cli import main
-
-    directory = tmp_path_factory.mktemp("models") / "tiny"
-    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--model", directory]
-    assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
-    return directory
 
 
 def test_messages_are_seeded_and_mostly_new():
