@@ -4,16 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install run test quick lint format bench builtin-elmo elmo-trials recipe-trials faults clean
+.PHONY: help install run test quick lint format lock bench faults fuzz soak builtin-elmo elmo-trials recipe-trials \
+  scenario-trials default-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## make .venv with spamcli and what its tests need
 
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 run: install  ## download (or find) the data, train, evaluate, predict
@@ -36,6 +38,13 @@ format: install  ## format the code
 	$(BIN)/ruff check --fix spamcli tests
 	$(BIN)/ruff format spamcli tests
 
+lock:  ## choose anew what install takes, with its hashes, and look for known holes in it
+	test -x work/lock/bin/python || $(PYTHON) -m venv work/lock
+	work/lock/bin/python -m pip install --quiet --upgrade uv pip-audit
+	work/lock/bin/uv pip compile setup.cfg --extra test --universal --python-version 3.10 --generate-hashes --upgrade --quiet \
+	  --no-annotate --custom-compile-command "make lock" --output-file requirements.lock > /dev/null
+	work/lock/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
 bench: install  ## measure what the README quotes; needs an idle machine
 	$(BIN)/python tests/bench.py
 
@@ -54,12 +63,18 @@ soak: install  ## two million messages through one process (long)
 # A file that is named twice is read twice as often. The text is not part of this project; docs/builtin-elmo.md names it.
 CORPUS = tweets spamassassin_spam spamassassin_spam spamassassin_ham masc webtext switchboard product_reviews pros_cons abc \
   subjectivity sentence_polarity
-TOKENS = 40000000
+INVENTED = spamcli/assets/messages
+TOKENS = 30000000
 
-builtin-elmo: install  ## pretrain the built-in ELMo again, from CORPORA=folder (hours; goes on where it stopped)
+work/invented.txt: $(INVENTED)/training.csv
+	mkdir -p work
+	$(BIN)/python -c 'import pandas; [print(" ".join(text.split())) for text in pandas.read_csv("$<")["text"]]' > $@
+
+builtin-elmo: install work/invented.txt  ## pretrain the built-in ELMo on, from CORPORA=folder (hours; goes on where it stopped)
 	test -d "$(CORPORA)"
-	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) -o work/elmo --tokens $(TOKENS) --seed 1 --resume \
-	  --exclude data/spam.csv --about docs/builtin-elmo-text.md
+	$(BIN)/spamcli pretrain $(patsubst %,$(CORPORA)/%.txt.gz,$(CORPUS)) work/invented.txt work/invented.txt -o work/elmo \
+	  --init builtin --tokens $(TOKENS) --seed 1 --resume --exclude data/spam.csv --exclude $(INVENTED)/measuring.csv \
+	  --about docs/builtin-elmo-text.md
 	rm -rf spamcli/assets/elmo && mv work/elmo spamcli/assets/elmo
 
 elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text in CORPORA=folder
