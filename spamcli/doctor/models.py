@@ -11,7 +11,7 @@ from spamcli.errors import DataError, NotFoundError, UnavailableError
 from spamcli.model_config import check_files, read_config
 from spamcli.settings import BUILTIN
 
-BUILTIN_FINGERPRINT = "f074aec1250068ddf24bcfdbdda7fbd2a978d283f858714b2c7fc47dbd352c7d"  # of the ELMo inside the package
+BUILTIN_FINGERPRINT = "2d926de61d16834efea28526c6bbc1b847e534936d56b238b49c4abdc9272828"  # of the ELMo inside the package
 TOLERANCE = 1e-5  # of p_spam and pooled layers, a message's in one company against another
 MESSAGES = ("ok", "See you at the station at six", "WIN £500 now!!! call 09061 0000", "don't - I'll   wait (there)", "😀 ñandú")
 LONG = "is this one as long as they come " * 8  # and still in one batch with the others
@@ -95,7 +95,7 @@ def on_tensorflow(directory: Path, elmo: str | None) -> Check:
     trained = model_dir.load(directory, handle)
 
     def compute(texts):
-        features = Features.of(trained.elmo, texts)
+        features = Features.of(trained.elmo, texts, static=trained.classifier.wide)
         return np.column_stack([trained.classifier.p_spam(features), features.pooled.reshape(len(texts), -1)])
 
     return _steady(compute, install(TENSORFLOW))
