@@ -25,7 +25,7 @@ run: install  ## download (or find) the data, train, evaluate, predict
 	$(BIN)/spamcli predict "Ok, see you at the station at six" "URGENT! You have WON a guaranteed £1000 prize. Call 09061 700 000 now to claim, 150p per min"
 
 test: install  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 quick: install  ## the tests that take under two minutes together
 	$(BIN)/python -m pytest -m "not slow"
