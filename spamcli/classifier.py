@@ -1,13 +1,14 @@
 """The classifier on top of a frozen ELMo.
 
 Deep: scalar mix, Dense 256, sigmoid, several such heads averaged. Wide, beside it: a linear part over n-grams (Cheng et al.
-2016). Each head, and each linear part, learns without another fold of the training messages; on the messages that they
-have not seen, a logistic regression learns how much to believe either. So p_spam is calibrated as well. What has few numbers
-or knows no labels is learned from all training messages: the scalar mix, the normalisation, the weights of n-grams.
+2016): a linear SVM, and naive Bayes. Each head, and each linear part, learns without another fold of the training messages; on
+the messages that they have not seen, a logistic regression learns how much to believe each. So p_spam is calibrated as well.
+What has few numbers or knows no labels is learned from all training messages: the scalar mix, the normalisation, the weights of
+n-grams.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -19,11 +20,13 @@ from sklearn.svm import LinearSVC
 
 from spamcli import ngrams
 from spamcli.elmo import ELMo, has_tokens
-from spamcli.ngrams import Entries, Linear, TfIdf
+from spamcli.ngrams import BITS, Counts, Entries, Linear, Means, TfIdf, Wide
 from spamcli.protocols import folds
 from spamcli.settings import BOUND, ClassifierSettings
+from spamcli.word_vectors import WordVectors
 
-SVM_C = 1.0  # of the linear part
+SVM_C = 1.0  # of the linear SVM
+SMOOTHING = 0.1  # of naive Bayes: what each n-gram is counted beyond what it occurs
 STACK_C = 10.0  # of the logistic regression: hardly any regularisation, but a finite answer where classes are separable
 
 
@@ -60,21 +63,28 @@ class Features:
 
     Attributes:
         pooled: means over the tokens of the biLM's layers, float32 [n, 3, dim]; NaN where there are no tokens.
-        counted: their n-grams.
+        counted: their n-grams; or their words, if these are to be looked up in `vectors`.
     """
 
     pooled: np.ndarray
     counted: Entries
+    vectors: WordVectors | None = None
 
     @classmethod
     def of(
-        cls, elmo: ELMo, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
+        cls,
+        elmo: ELMo,
+        texts: Sequence[str],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        static: WordVectors | Wide | None = None,
     ) -> "Features":
-        return cls(elmo.pooled_layers(texts, progress), ngrams.count(texts))
+        """Those of messages; `static` counts what is to stand beside the ELMo, by default n-grams."""
+        counted = static.count(texts) if static else ngrams.count(texts)
+        return cls(elmo.pooled_layers(texts, progress), counted, static if isinstance(static, WordVectors) else None)
 
     def __getitem__(self, rows: np.ndarray) -> "Features":
         """Those of some messages: positions, int [m]."""
-        return Features(self.pooled[rows], self.counted.of(rows))
+        return Features(self.pooled[rows], self.counted.of(rows), self.vectors)
 
     def __len__(self) -> int:
         return len(self.pooled)
@@ -92,14 +102,14 @@ class Classifier:
     Attributes:
         heads: pooled layers, float32 [b, 3, dim] -> log-odds of each head, float32 [b, heads].
         wide: None without static features.
-        stack: weight of the heads' mean, weight of the linear part, bias.
+        stack: weight of the heads' mean, weight of each linear part, bias.
         prior: share of spam among the training messages, p_spam of one without tokens.
         unseen: log-odds of each training message by what had not seen it, float64 [n]; None for a single head, or once saved.
     """
 
     heads: keras.Model
-    wide: Linear | None
-    stack: tuple[float, float, float]
+    wide: Wide | None
+    stack: tuple[float, ...]
     prior: float
     unseen: np.ndarray | None = None
 
@@ -109,11 +119,16 @@ class Classifier:
 
     def stacked(self, deep: np.ndarray, features: Features) -> np.ndarray:
         """Log-odds of spam from the heads' mean, float64 [n]: float64 [n]."""
-        deep_weight, wide_weight, bias = self.stack
-        wide = self.wide.scores(features.counted, len(features)) if self.wide else 0.0
+        deep_weight, *_, bias = self.stack
         smallest = np.finfo(np.float64).eps
         prior = logit(np.clip(self.prior, smallest, 1 - smallest))
-        return np.where(features.spoken, deep_weight * deep + wide_weight * wide + bias, prior)
+        return np.where(features.spoken, deep_weight * deep + self.static(features) + bias, prior)
+
+    def static(self, features: Features) -> np.ndarray:
+        """What the linear parts add to the log-odds: float64 [n]."""
+        if not self.wide:
+            return np.zeros(len(features))
+        return self.wide.scores(features.counted, len(features)) @ self.stack[1:-1]
 
     def p_spam(self, features: Features) -> np.ndarray:
         """Probability of spam: float64 [n]."""
@@ -213,18 +228,18 @@ def fit_classifier(
         for head, (_, test) in enumerate(folds(labels, groups, settings.heads, seed)):
             held_out[test, head] = True
     heads = fit_heads(features.pooled, labels, held_out, settings, seed, after_epoch)
-    wide, stack, unseen, prior = None, (1.0, 0.0, 0.0), None, float(labels.mean())
+    wide, stack, unseen, prior = None, (1.0, 0.0), None, float(labels.mean())
     if settings.heads > 1:
-        source = indicators(np.zeros(len(labels), int) if files is None else files)
-        scores = [_predict(heads, features)[held_out]]  # [n], each message's from the head that has not seen it
-        if settings.static == "ngrams":
-            wide, linear = _fit_wide(features.counted, labels, held_out, source, seed)
-            scores.append(linear)
-        inputs = np.stack(scores, axis=1)
+        files = np.zeros(len(labels), int) if files is None else files
+        scores, biases = [_predict(heads, features)[held_out]], [0.0]  # each message's by the head that has not seen it
+        if settings.static != "none":
+            wide, of_parts, of_biases = _fit_wide(features, labels, held_out, files, seed)
+            scores, biases = [*scores, *of_parts], [*biases, *of_biases]
+        inputs, source = np.stack(scores, axis=1), indicators(files)
         stacked = LogisticRegression(C=STACK_C, tol=1e-8, max_iter=1000).fit(np.hstack([inputs, source]), labels)
         weights, intercepts = np.split(stacked.coef_[0], [inputs.shape[1]])
         bias = float(stacked.intercept_[0] + intercepts @ source.mean(axis=0))
-        stack, unseen = (*[*weights.tolist(), 0.0][:2], bias), inputs @ weights + bias
+        stack, unseen = (*weights.tolist(), bias + float(weights @ biases)), inputs @ weights + bias
     return Classifier(heads, wide, stack, prior, unseen)
 
 
@@ -275,19 +290,76 @@ def crossentropy(targets, log_odds):
 
 
 def _fit_wide(
-    counted: Entries, labels: np.ndarray, held_out: np.ndarray, source: np.ndarray, seed: int
-) -> tuple[Linear, np.ndarray]:
-    """The mean of a linear SVM for each fold, and every message's score by the one that has not seen it, float64 [n]."""
-    tfidf = TfIdf.of(counted, len(labels))
-    values, known = tfidf.weigh(counted), len(tfidf.columns)
-    matrix = csr_matrix((values.values, (values.messages, values.columns)), shape=(len(labels), known))
-    with_source = hstack([matrix, csr_matrix(source)]).tocsr()
-    unseen, parts = np.zeros(len(labels)), []
+    features: Features, labels: np.ndarray, held_out: np.ndarray, files: np.ndarray, seed: int
+) -> tuple[Wide, Sequence[np.ndarray], Sequence[float]]:
+    """The linear parts, each the mean of one for each fold.
+
+    Of mean word vectors each number is scaled to variance 1 over the messages; what comes out scores words, not vectors.
+
+    Returns: the parts; of each every message's score by the one that has not seen it, float64 [n], and the mean bias.
+    """
+    counted, vectors, source = features.counted, features.vectors, csr_matrix(indicators(files))
+
+    def svm(matrix: csr_matrix) -> tuple[np.ndarray, np.ndarray, float]:
+        return _over_folds(matrix, held_out, lambda rows: _svm(matrix[rows], labels[rows], source[rows], seed))
+
+    if vectors is not None:
+        means = vectors.means(counted, len(labels))
+        scale = 1 / np.maximum(means.std(axis=0), np.finfo(np.float32).eps)
+        weights, unseen, bias = svm(csr_matrix(means * scale))
+        part = Linear(Means(vectors.columns), (vectors.vectors @ (weights * scale)).astype(np.float32))
+        return Wide((part,)), [unseen], [bias]
+    tf_idf = TfIdf.of(counted, len(labels))
+    words = Counts(tf_idf.columns[tf_idf.columns >> BITS > 0])
+    weighed = words.weigh(counted)  # each word n-gram is known, so it has an entry for each of counted's
+    occurrences = replace(weighed, values=counted.values[counted.columns >> BITS > 0])
+    counts, weighed = (_matrix(entries, len(labels), len(words.columns)) for entries in (occurrences, weighed))
+    fitted = {
+        tf_idf: svm(_matrix(tf_idf.weigh(counted), len(labels), len(tf_idf.columns))),
+        words: _over_folds(weighed, held_out, lambda rows: (_log_ratios(counts[rows], labels[rows], files[rows]), 0.0)),
+    }
+    parts = tuple(Linear(weighting, weights.astype(np.float32)) for weighting, (weights, *_) in fitted.items())
+    _, unseen, biases = zip(*fitted.values())
+    return Wide(parts), unseen, biases
+
+
+def _matrix(weighed: Entries, num_messages: int, known: int) -> csr_matrix:
+    return csr_matrix((weighed.values, (weighed.messages, weighed.columns)), shape=(num_messages, known))
+
+
+def _over_folds(
+    matrix: csr_matrix, held_out: np.ndarray, fit: Callable[[np.ndarray], tuple[np.ndarray, float]]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit to the rest of each fold: mean weights; the score of each message by the fit without it, float64 [n]; mean bias."""
+    unseen, fitted = np.zeros(len(held_out)), []
     for test in held_out.T:
-        svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(with_source[~test], labels[~test])
-        weights, intercepts = np.split(svm.coef_[0], [known])
-        bias = svm.intercept_[0] + intercepts @ source[~test].mean(axis=0)
+        weights, bias = fit(~test)
         unseen[test] = matrix[test] @ weights + bias
-        parts.append((weights, bias))
-    weights, biases = zip(*parts)
-    return Linear(tfidf, np.mean(weights, axis=0).astype(np.float32), float(np.mean(biases))), unseen
+        fitted.append((weights, bias))
+    weights, biases = zip(*fitted)
+    return np.mean(weights, axis=0), unseen, float(np.mean(biases))
+
+
+def _svm(matrix: csr_matrix, labels: np.ndarray, source: csr_matrix, seed: int) -> tuple[np.ndarray, float]:
+    """Weights and bias of a linear SVM with an intercept for each file, of which the bias has the mean."""
+    svm = LinearSVC(C=SVM_C, dual=True, max_iter=20_000, random_state=seed).fit(hstack([matrix, source]).tocsr(), labels)
+    weights, intercepts = np.split(svm.coef_[0], [matrix.shape[1]])
+    return weights, float(svm.intercept_[0] + intercepts @ np.asarray(source.mean(axis=0)).ravel())
+
+
+def _log_ratios(counts: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np.ndarray:
+    """Naive Bayes: log P(n-gram | spam) - log P(n-gram | ham), smoothed, 0 of what does not occur: float64 [known].
+
+    Of each file ham and spam count the same, whichever there is more of, so that no n-gram is a sign of one because it is
+    of a file that has more of it.
+    """
+    balance = np.zeros(len(labels))
+    for file in np.unique(files):
+        sides = [(files == file) & (labels == label) for label in (0, 1)]
+        fewest = min(np.count_nonzero(side) for side in sides)
+        for side in sides:
+            balance[side] = fewest / max(1, np.count_nonzero(side))
+    occurring = np.asarray(counts.sum(axis=0)).ravel() > 0
+    of_class = [np.where(occurring, counts.T @ (balance * (labels == label)) + SMOOTHING, 1.0) for label in (0, 1)]
+    ham, spam = (np.log(number / number[occurring].sum()) for number in of_class)
+    return np.where(occurring, spam - ham, 0.0)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from spamcli import attacks, training
+from spamcli import attacks, training, word_vectors
 from spamcli.baselines import BASELINES, Baseline, at_equal_ham_blocked, fit_baseline
 from spamcli.classifier import Features
 from spamcli.elmo import ELMo
@@ -172,7 +172,7 @@ def learning_curve(elmo: ELMo, settings: ClassifierSettings, plan: Plan, seed: i
     """Errors on the test part after learning from a share of the training groups, drawn once, each share in the next."""
     ((learn, test),) = plan.runs[0]
     labels = plan.frame["label"].to_numpy()
-    features = Features.of(elmo, plan.frame["text"].tolist())
+    features = Features.of(elmo, plan.frame["text"].tolist(), static=word_vectors.of(settings))
     groups = plan.groups_of(learn)
     order = np.random.default_rng(seed).permutation(np.unique(groups))
     rows = []

@@ -24,6 +24,7 @@ from spamcli.elmo import ELMo
 from spamcli.errors import UnavailableError
 from spamcli.files import finish, unfinished
 from spamcli.runtime import MAX_BATCH_TOKENS, Session
+from spamcli.settings import ClassifierSettings
 
 OPSET, IR_VERSION = 18, 9  # that ONNX Runtime has known since 1.17
 TOLERANCE = 1e-4  # of p_spam and of the pooled layers, ONNX Runtime's against TensorFlow's
@@ -44,11 +45,15 @@ def convert(
     """
     if not (elmo.directory / SIZES_FILE).is_file() or in_bfloat16(elmo.directory):
         return None
-    path = cache / f"{_ENCODER}-{version('tf2onnx')}-{tf.__version__}-{elmo.fingerprint[:32]}.onnx" if cache else None
+    path = (
+        cache / f"{_ENCODER}-{version('tf2onnx')}-{tf.__version__}-{elmo.pooling}-{elmo.fingerprint[:32]}.onnx"
+        if cache
+        else None
+    )
     kept = _read(path) if path else None
     whole = kept and _joined(kept, classifier)
     if not whole or not _differences(whole, elmo, classifier, texts).max() <= TOLERANCE:
-        encoder = _encoder(read_bilm(elmo.directory))
+        encoder = _encoder(read_bilm(elmo.directory), elmo.pooling)
         whole = _joined(encoder, classifier)
         _check(_differences(whole, elmo, classifier, texts).max(), TOLERANCE)
         if path:
@@ -82,8 +87,8 @@ def _differences(converted: ModelProto, elmo: ELMo, classifier: Classifier, text
     tokens_of = first_tokens(texts, elmo.tokenizer)
     spoken = sorted((text for text in tokens_of if tokens_of[text]), key=lambda text: len(tokens_of[text]))
     chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
-    features = Features.of(elmo, chosen)
-    static = classifier.wide.scores(features.counted, len(chosen)) if classifier.wide else np.zeros(len(chosen))
+    features = Features.of(elmo, chosen, static=classifier.wide)
+    static = classifier.static(features)
     session, tokens, found = Session(converted.SerializeToString()), [tokens_of[text] for text in chosen], []
     for batch in batches([len(message) for message in tokens], MAX_BATCH_TOKENS):
         found.append(session.run(tokens[batch.start : batch.stop], static[batch.start : batch.stop]))
@@ -113,7 +118,7 @@ def _keep(encoder: ModelProto, path: Path) -> None:
         pass
 
 
-def _encoder(bilm: BiLM) -> ModelProto:
+def _encoder(bilm: BiLM, pooling: str = ClassifierSettings.pooling) -> ModelProto:
     """char_ids int32 [distinct tokens, chars], places int32 [b, l] -> pooled_layers float32 [b, 3, dim].
 
     Each place names a row of char_ids, -1 where there is no token. Each distinct token goes through the char-CNN once.
@@ -121,12 +126,16 @@ def _encoder(bilm: BiLM) -> ModelProto:
     ids = tf.TensorSpec([None, bilm.config.max_characters], tf.int32, "char_ids")
 
     def encode(char_ids, places):
-        real = tf.cast(places >= 0, tf.float32)[:, :, None]
+        real = (places >= 0)[:, :, None]
         lengths = tf.reduce_sum(tf.cast(places >= 0, tf.int32), axis=1)
         vectors = bilm.token_vectors(tf.concat([bilm.mark_char_ids(), char_ids], axis=0))
         layers = bilm.layer_vectors(vectors, tf.maximum(places, 0) + 2, lengths)
-        count = tf.reduce_sum(real, axis=1)  # [b, 1]
-        return {"pooled_layers": tf.stack([tf.reduce_sum(layer * real, axis=1) / count for layer in layers], axis=1)}
+        count, ones = tf.cast(lengths, tf.float32)[:, None], tf.cast(real, tf.float32)
+        pooled = tf.stack([tf.reduce_sum(layer * ones, axis=1) / count for layer in layers], axis=1)
+        if pooling == "mean+max":
+            maxima = [tf.reduce_max(tf.where(real, layer, layer.dtype.min), axis=1) for layer in layers]
+            pooled = tf.concat([pooled, tf.stack(maxima, axis=1)], axis=-1)
+        return {"pooled_layers": pooled}
 
     encoder = _converted(encode, [ids, tf.TensorSpec([None, None], tf.int32, "places")], "encoder")
     onnx_graph.unchanged_out_of_loops(encoder)
@@ -138,11 +147,11 @@ def _heads(classifier: Classifier) -> ModelProto:
     mean, deviation = classifier.normalisation
     mix = classifier.heads.get_layer("scalar_mix")
     heads = keras.Model(mix.input, classifier.heads.output)
-    deep_weight, wide_weight, bias = classifier.stack
+    deep_weight, *_, bias = classifier.stack
 
     def judge(pooled, static):
         deep = tf.reduce_mean(bounded(heads((pooled - tf.constant(mean)) / tf.constant(deviation))), axis=1)
-        return {"p_spam": tf.sigmoid(deep_weight * deep + wide_weight * static + bias)}
+        return {"p_spam": tf.sigmoid(deep_weight * deep + static + bias)}
 
     shapes = [tf.TensorSpec([None, *mix.input.shape[1:]], tf.float32, "pooled"), tf.TensorSpec([None], tf.float32, "static")]
     return _converted(judge, shapes, "heads")

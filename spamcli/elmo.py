@@ -1,7 +1,8 @@
 """A frozen ELMo behind a handle: messages -> their pooled layers, each message once, kept in a cache.
 
-Pooling and mixing are linear, mean_t(gamma sum_j s_j h_jt) = gamma sum_j s_j mean_t(h_jt), so the means over the tokens
-of the three layers are all that a classifier ever needs of a message.
+Pooling by means and mixing are linear, mean_t(gamma sum_j s_j h_jt) = gamma sum_j s_j mean_t(h_jt), so the means over the
+tokens of the three layers are all that a classifier ever needs of a message. Maxima are taken of each layer, before the mix,
+which is another model than one that takes them after it.
 """
 
 import hashlib
@@ -16,10 +17,10 @@ import numpy as np
 from spamcli import modules
 from spamcli.characters import TOKENIZERS, batches, first_tokens
 from spamcli.errors import UnavailableError
-from spamcli.settings import BATCH_NUMBERS, BUILTIN
+from spamcli.settings import BATCH_NUMBERS, BUILTIN, ClassifierSettings
 
 NUM_LAYERS = 3
-_POOLING = "mean-2"  # over the first tokens; in the cache's name: count it up when pooling or a tokenizer changes
+_VERSION = 2  # of pooling over the first tokens; in the cache's name: count it up when that or a tokenizer changes
 
 
 class ELMo:
@@ -32,6 +33,7 @@ class ELMo:
             BATCH_NUMBERS: 896 at the original ELMo's dim of 1,024, 1,792 for the built-in one.
         progress: show the download of a module on stderr.
         trust_module: load the module whatever it could do: a SavedModel is a program.
+        pooling: one of POOLINGS.
     Raises: UnavailableError, NotFoundError.
     """
 
@@ -42,15 +44,16 @@ class ELMo:
         max_batch_tokens: int | None = None,
         progress: bool = False,
         trust_module: bool = False,
+        pooling: str = ClassifierSettings.pooling,
     ):
         self.directory, self.max_batch_tokens = modules.resolve(handle, progress, trust_module), max_batch_tokens
-        self.trust_module = trust_module
+        self.trust_module, self.pooling = trust_module, pooling
         self.handle = handle if handle == BUILTIN or "://" in handle else str(self.directory.resolve())
         self.fingerprint = modules.fingerprint(self.directory)
         self.tokenizer = modules.tokenizer(self.directory)
         self.tokenize = TOKENIZERS[self.tokenizer]
         self.cache_directory = cache
-        self.cache = open_cache(cache, self.fingerprint) if cache else None
+        self.cache = open_cache(cache, self.fingerprint, pooling) if cache else None
         self._signature = None
 
     @property
@@ -63,7 +66,9 @@ class ELMo:
     def pooled_layers(
         self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
     ) -> np.ndarray:
-        """Mean over the first MAX_TOKENS of each layer: float32 [messages, 3, dim]; NaN where a message has no tokens.
+        """Each layer, pooled over the first MAX_TOKENS: float32 [messages, 3, dim]; NaN where a message has no tokens.
+
+        With `mean+max` dim is twice the module's: the mean, and behind it the maximum.
 
         Args:
             texts: messages; equal ones are encoded once.
@@ -118,10 +123,14 @@ class ELMo:
         lengths = np.array([len(message) for message in tokens], np.int32)
         padded = [message + [""] * (lengths.max() - len(message)) for message in tokens]
         outputs = self.signature(tokens=tf.constant(padded), sequence_len=tf.constant(lengths))
-        real = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
-        real = real.astype(np.float32)[:, None, :]  # [b, 1, l]
-        means = [(real @ outputs[layer].numpy())[:, 0] for layer in modules.OUTPUTS]  # [b, 1, l] @ [b, l, d] -> [b, d]
-        pooled = np.stack([np.concatenate([means[0], means[0]], axis=-1), *means[1:]], axis=1)
+        real = np.arange(lengths.max()) < lengths[:, None]
+        share = (real / lengths[:, None]).astype(np.float32)[:, None, :]  # [b, 1, l]
+        layers = [outputs[layer].numpy() for layer in modules.OUTPUTS]
+        parts = [[(share @ layer)[:, 0] for layer in layers]]  # [b, 1, l] @ [b, l, d] -> [b, d]
+        if self.pooling == "mean+max":
+            parts.append([np.where(real[:, :, None], layer, -np.inf).max(axis=1) for layer in layers])
+        pooled = [np.stack([np.tile(first, 2), *others], axis=1) for first, *others in parts]
+        pooled = np.concatenate(pooled, axis=-1)
         if not np.isfinite(pooled).all():
             raise UnavailableError(f"{self.handle}: the module gave vectors that are not finite; use another one")
         return pooled
@@ -171,9 +180,9 @@ class PooledCache:
             database.executemany("INSERT OR IGNORE INTO pooled VALUES (?, ?)", rows)
 
 
-def open_cache(directory: Path, fingerprint: str) -> PooledCache | None:
+def open_cache(directory: Path, fingerprint: str, pooling: str = ClassifierSettings.pooling) -> PooledCache | None:
     """The cache of a module's pooled layers, or None with a warning where it cannot be kept."""
-    path = directory / f"{_POOLING}-{fingerprint[:32]}.sqlite"
+    path = directory / f"{pooling}-{_VERSION}-{fingerprint[:32]}.sqlite"
     try:
         return PooledCache(path)
     except (OSError, sqlite3.OperationalError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spamcli import training
+from spamcli import training, word_vectors
 from spamcli.classifier import Features
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
@@ -17,7 +17,7 @@ from spamcli.model_config import read_config
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Plan, Split, near_copy_groups, unseen_by
 from spamcli.runtime import Runtime
-from spamcli.settings import EVEN, SEED, ClassifierSettings
+from spamcli.settings import EVEN, POOLINGS, SEED, ClassifierSettings
 from spamcli.training import Progress, silent, timed
 
 
@@ -178,7 +178,8 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
     """
     texts, labels, seconds = plan.frame["text"].tolist(), plan.frame["label"].to_numpy(), {}
     with timed(seconds, "encode"):
-        features = Features.of(recipe.elmo, texts, lambda done, total: progress("ELMo", done, total))
+        vectors = word_vectors.of(recipe.settings)
+        features = Features.of(recipe.elmo, texts, lambda done, total: progress("ELMo", done, total), vectors)
     p_spam = np.zeros([len(plan.runs), len(texts)])
     jobs = [(run, *parts) for run, pairs in enumerate(plan.runs) for parts in pairs]
     for number, (run, learn, test) in enumerate(jobs):
@@ -192,7 +193,11 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
     tested = plan.tested
     groups = plan.groups[tested] if protocol == "grouped" else None
     details = {
-        "elmo": {"handle": recipe.elmo.handle, "fingerprint": recipe.elmo.fingerprint, "dim": features.pooled.shape[2]},
+        "elmo": {
+            "handle": recipe.elmo.handle,
+            "fingerprint": recipe.elmo.fingerprint,
+            "dim": features.pooled.shape[2] // POOLINGS[recipe.elmo.pooling],
+        },
         "recipe": recipe.settings.recipe,
         "epochs": recipe.settings.epochs,
         "seed": recipe.seed,

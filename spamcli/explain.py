@@ -84,7 +84,7 @@ class Explanation:
         words: in order; `words_together` tokens each, the last perhaps fewer.
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
-        ngrams: what the linear part over n-grams adds to the log-odds; None, if the classifier has none.
+        static: what n-grams or word vectors add to the log-odds; None, if the classifier has neither.
         nearest: training messages, the nearest first.
     """
 
@@ -99,7 +99,7 @@ class Explanation:
     flip: Flip | None
     layers: list[Layer]
     gamma: float
-    ngrams: float | None
+    static: float | None
     nearest: list[Neighbour]
 
     @property
@@ -149,7 +149,7 @@ def explain(
         flip=_flip(message, own, together, max_words) if flip else None,
         layers=_layers(model.classifier, whole),
         gamma=model.classifier.mixing["gamma"],
-        ngrams=_ngrams(model.classifier, whole),
+        static=_static(model.classifier, whole),
         nearest=_nearest(model, whole, training_texts),
     )
 
@@ -207,7 +207,8 @@ class _Message:
 
     def read(self, deletions: Sequence[Deletion]) -> Features:
         """Features of what each deletion leaves."""
-        features = Features.of(self.elmo, [without(self.text, self.spans, deletion) for deletion in deletions])
+        texts = [without(self.text, self.spans, deletion) for deletion in deletions]
+        features = Features.of(self.elmo, texts, static=self.model.classifier.wide)
         log_odds = self.model.classifier.log_odds(features)
         self.p_spam |= zip(deletions, self.model.classifier.probabilities(log_odds, features).tolist())
         self.log_odds |= zip(deletions, log_odds.tolist())
@@ -272,12 +273,11 @@ def _layers(classifier: Classifier, message: Features) -> list[Layer]:
     return [Layer(weight, float(whole - dropped)) for weight, dropped in zip(s, odds, strict=True)]
 
 
-def _ngrams(classifier: Classifier, message: Features) -> float | None:
-    """The weighted score of the linear part, but for its bias."""
+def _static(classifier: Classifier, message: Features) -> float | None:
+    """What the linear parts add to the log-odds."""
     if classifier.wide is None:
         return None
-    score = classifier.wide.scores(message.counted, 1)[0] - classifier.wide.bias
-    return float(classifier.stack[1] * score) if message.spoken[0] else 0.0
+    return float(classifier.static(message)[0]) if message.spoken[0] else 0.0
 
 
 def _nearest(model: TrainedModel, message: Features, texts: Sequence[str] | None) -> list[Neighbour]:

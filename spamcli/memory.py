@@ -24,7 +24,7 @@ class Memory:
         hashes: uint64 [n], the first 8 bytes of the SHA-256 of its letters and digits.
         rows: int32 [n], its data row in its file; files: int8 [n], 0 the data, k the k-th that was also learned from.
         labels: int8 [n].
-        vectors: float16 [n, dim], its mixed layers, of length 1; 0 where it has no tokens.
+        vectors: int8 [n, dim], its mixed layers, scaled so that the largest number is 127; 0 where it has no tokens.
         texts: the messages themselves, only if the user asked for that.
     """
 
@@ -38,7 +38,8 @@ class Memory:
     @classmethod
     def of(cls, texts: Sequence[str], rows, files, labels, mixed: np.ndarray, keep_texts: bool = False) -> "Memory":
         """Remember messages, whose mixed layers are float32 [n, dim], NaN where there are no tokens."""
-        vectors = unit(mixed).astype(np.float16)
+        mixed = np.nan_to_num(mixed)
+        vectors = np.round(127 * mixed / np.maximum(np.abs(mixed).max(axis=1, keepdims=True), 1e-12)).astype(np.int8)
         kept = list(texts) if keep_texts else None
         small = (np.asarray(values, kind) for values, kind in ((rows, np.int32), (files, np.int8), (labels, np.int8)))
         return cls(hashes(texts), *small, vectors, kept)
@@ -49,7 +50,7 @@ class Memory:
 
     def nearest(self, mixed: np.ndarray, k: int) -> list[tuple[int, float]]:
         """Positions and cosines of the k training messages nearest to mixed layers, float32 [dim]."""
-        cosines = self.vectors.astype(np.float32) @ unit(mixed[None])[0]
+        cosines = unit(self.vectors.astype(np.float32)) @ unit(mixed[None])[0]
         order = np.argsort(-cosines, kind="stable")[:k]
         return [(int(place), float(cosines[place])) for place in order]
 

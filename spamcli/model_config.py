@@ -9,9 +9,9 @@ from pathlib import Path
 
 from spamcli.errors import DataError, NotFoundError
 from spamcli.files import finish, unfinished
-from spamcli.settings import PROTOCOLS, RECIPES, STATIC, ClassifierSettings
+from spamcli.settings import POOLINGS, PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
-FORMAT = 4
+FORMAT = 5
 CONFIG = "config.json"
 DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
 
@@ -97,10 +97,11 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         learned["stack"] = tuple(learned["stack"])
         config = ModelConfig(**values)
         settings = config.settings
-        parts = {"heads", "memory", "ngrams"} if settings.static == "ngrams" else {"heads", "memory"}
+        parts = {"heads", "memory"} if settings.static == "none" else {"heads", "memory", "wide"}
         known = known and files.keys() - {"onnx"} == parts and all(Path(name).name == name for name in files.values())
-        known = known and settings.recipe in RECIPES and settings.static in STATIC and config.protocol in PROTOCOLS
-        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 3
+        known = known and settings.recipe in RECIPES and settings.pooling in POOLINGS
+        known = known and (settings.static in STATIC) == (not settings.vectors) and config.protocol in PROTOCOLS
+        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 2 + STATIC.get(settings.static, 1)
         numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
         numbers += () if settings.threshold_ham is None else (settings.threshold_ham,)
         known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)

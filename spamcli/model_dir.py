@@ -20,7 +20,7 @@ from spamcli.invented import read_also
 from spamcli.memory import Memory
 from spamcli.messages import Messages, read_bytes, read_messages
 from spamcli.model_config import CONFIG, ModelConfig, check_files, read_config, sha256, write_config
-from spamcli.ngrams import Linear
+from spamcli.ngrams import Wide
 from spamcli.protocols import Split, split, with_also
 
 _PART = re.compile(r"[a-z]+-[0-9a-f]{64}\.(?:keras|npz|onnx)")  # the name of a model's file
@@ -47,7 +47,7 @@ class TrainedModel:
 
     def p_spam(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]."""
-        return self.classifier.p_spam(Features.of(self.elmo, texts, progress))
+        return self.classifier.p_spam(Features.of(self.elmo, texts, progress, self.classifier.wide))
 
 
 def read_split(config: ModelConfig, path: Path) -> Split:
@@ -100,7 +100,7 @@ def save(model: TrainedModel, directory: Path) -> None:
             files["heads"] = _write(directory, "heads", ".keras", classifier.heads.save)
             files["memory"] = _write(directory, "memory", ".npz", model.memory.save)
             if classifier.wide:
-                files["ngrams"] = _write(directory, "ngrams", ".npz", classifier.wide.save)
+                files["wide"] = _write(directory, "wide", ".npz", classifier.wide.save)
             if model.onnx:
                 files["onnx"] = _write(directory, "model", ".onnx", lambda path: path.write_bytes(model.onnx))
             learned = {"stack": classifier.stack, "prior": classifier.prior}
@@ -175,7 +175,8 @@ def load(
     """
     config, classifier, memory = _read(directory)
     try:
-        encoder = ELMo(elmo or config.elmo["handle"], cache, max_batch_tokens, trust_module=trust_module)
+        handle, pooling = elmo or config.elmo["handle"], config.settings.pooling
+        encoder = ELMo(handle, cache, max_batch_tokens, trust_module=trust_module, pooling=pooling)
     except NotFoundError as error:
         raise NotFoundError(
             f"{directory}: the ELMo that it needs is not there; name its place with --elmo or SPAMCLI_ELMO ({error})"
@@ -197,5 +198,5 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
         heads = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not heads that this version can read; train again") from error
-    wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
+    wide = Wide.load(directory / files["wide"], len(learned["stack"]) - 2) if "wide" in files else None
     return config, Classifier(heads, wide, **learned), Memory.load(directory / files["memory"])

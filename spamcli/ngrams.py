@@ -1,20 +1,22 @@
-"""The conventional features beside the biLM's: character n-grams and words, hashed and weighted by TF-IDF.
+"""The conventional features beside the biLM's: character n-grams and words, hashed; or words alone.
 
 No n-gram is kept, only numbers under its hash. NumPy alone is needed, for training as for prediction.
 """
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from spamcli.characters import TOKENIZERS
 from spamcli.errors import DataError
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
-WORDS = (1, 2)  # the same of word n-grams; words are what white space separates
+WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
 BITS = 30  # of a hash: so many that what training never showed hardly meets what it did
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: of polynomial hashes modulo 2 ** 64, and of their last mixing
 
@@ -42,20 +44,45 @@ class Entries:
 
 def count(texts: Sequence[str]) -> Entries:
     """How often each n-gram of a lower-cased text occurs in it."""
-    words = [text.lower().split() for text in texts]
-    flat = [f" {word} " for of_message in words for word in of_message]
-    message = np.repeat(np.arange(len(texts)), [len(of_message) for of_message in words])  # [words]
-    if not flat:
-        return Entries(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64)))
-    points = np.frombuffer("".join(flat).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64) + np.uint64(1)
-    lengths = np.array([len(word) for word in flat])
-    keys = _characters(points, lengths, message) + _words(points, lengths, message)
-    keys, counts = np.unique(np.concatenate(keys), return_counts=True)
-    return Entries(keys >> (BITS + 1), keys & ((1 << (BITS + 1)) - 1), counts.astype(np.float64))
+    lowered = [text.lower() for text in texts]
+    return _entries([*_characters(*_flat(map(str.split, lowered))), *_words(*_flat(map(_SPLIT, lowered)))])
 
 
-def _characters(points: np.ndarray, lengths: np.ndarray, message: np.ndarray) -> list[np.ndarray]:
+def count_words(texts: Sequence[str]) -> Entries:
+    """How often each word of a lower-cased text occurs in it."""
+    words, message = _flat(_SPLIT(text.lower()) for text in texts)
+    return _entries([(message << (BITS + 1)) + columns_of(words)])
+
+
+_SPLIT = TOKENIZERS["punctuation"]
+
+
+def _flat(words: Iterable[list[str]]) -> tuple[list[str], np.ndarray]:
+    """The words of all messages, one behind the other, and which message each is from: int64 [words]."""
+    of_messages = list(words)
+    message = np.repeat(np.arange(len(of_messages)), [len(of_message) for of_message in of_messages])
+    return list(chain.from_iterable(of_messages)), message
+
+
+def columns_of(words: Sequence[str]) -> np.ndarray:
+    """The column of each word: int64 [words]."""
+    return _keys(np.zeros(len(words), np.int64), _hashed(words), kind=1)
+
+
+def _points(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Code points of all words, with a space on either side, one word behind the other, each one more: uint64; and lengths."""
+    flat = "".join(f" {word} " for word in words).encode("utf-32-le", "surrogatepass")
+    return np.frombuffer(flat, np.uint32).astype(np.uint64) + np.uint64(1), np.array([len(word) + 2 for word in words], int)
+
+
+def _entries(keys: list[np.ndarray]) -> Entries:
+    distinct, counts = np.unique(np.concatenate(keys), return_counts=True)
+    return Entries(distinct >> (BITS + 1), distinct & ((1 << (BITS + 1)) - 1), counts.astype(np.float64))
+
+
+def _characters(words: Sequence[str], message: np.ndarray) -> list[np.ndarray]:
     """Keys of all character n-grams: message, then hash."""
+    points, lengths = _points(words)
     owner, left = np.repeat(message, lengths), np.repeat(np.cumsum(lengths), lengths) - np.arange(len(points))
     hashed, keys = np.zeros(len(points), np.uint64), []  # hashed: of the n characters from each place on
     for n in range(1, CHARACTERS[1] + 1):
@@ -66,15 +93,23 @@ def _characters(points: np.ndarray, lengths: np.ndarray, message: np.ndarray) ->
     return keys
 
 
-def _words(points: np.ndarray, lengths: np.ndarray, message: np.ndarray) -> list[np.ndarray]:
+def _words(words: Sequence[str], message: np.ndarray) -> list[np.ndarray]:
     """Keys of all words and pairs of neighbours."""
-    ends = np.cumsum(lengths)
-    powers = np.cumprod(np.full(lengths.max(), _FACTOR))
-    behind = np.repeat(ends, lengths) - np.arange(len(points)) - 1  # characters of the word behind each place
-    word = np.add.reduceat(points * powers[behind], ends - lengths)  # [words]
+    word = _hashed(words)
     neighbours = message[:-1] == message[1:]
     pair = (word[:-1] * _FACTOR + word[1:])[neighbours]
     return [_keys(message, word, kind=1), _keys(message[:-1][neighbours], pair, kind=1)]
+
+
+def _hashed(words: Sequence[str]) -> np.ndarray:
+    """A polynomial hash of each word: uint64 [words]."""
+    if not words:
+        return np.zeros(0, np.uint64)
+    points, lengths = _points(words)
+    ends = np.cumsum(lengths)
+    powers = np.cumprod(np.full(lengths.max(), _FACTOR))
+    behind = np.repeat(ends, lengths) - np.arange(len(points)) - 1  # characters of the word behind each place
+    return np.add.reduceat(points * powers[behind], ends - lengths)
 
 
 def _keys(message: np.ndarray, hashed: np.ndarray, kind: int) -> np.ndarray:
@@ -101,42 +136,124 @@ class TfIdf:
 
         Returns: Entries whose columns are positions in `columns`.
         """
-        place = np.minimum(np.searchsorted(self.columns, counted.columns), max(0, len(self.columns) - 1))
-        known = self.columns[place] == counted.columns if len(self.columns) else np.zeros(len(place), bool)
-        messages, place = counted.messages[known], place[known]
+        known, place = _found(self.columns, counted.columns)
+        messages = counted.messages[known]
         values = (1 + np.log(counted.values[known])) * self.idf[place]
         part = 2 * messages + (self.columns[place] >> BITS)
         lengths = np.sqrt(np.bincount(part, values**2))
         return Entries(messages, place, values / lengths[part])
 
+    def count(self, texts: Sequence[str]) -> Entries:
+        """What `weigh` takes."""
+        return count(texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Weights of words that make a sum over them a mean over those that are known: columns int64 [known], sorted."""
+
+    columns: np.ndarray
+
+    def weigh(self, counted: Entries) -> Entries:
+        """The share that each known word is of a message's known words; columns are positions in `columns`."""
+        known, place = _found(self.columns, counted.columns)
+        messages, values = counted.messages[known], counted.values[known]
+        return Entries(messages, place, values / np.bincount(messages, values)[messages])
+
+    def count(self, texts: Sequence[str]) -> Entries:
+        """What `weigh` takes."""
+        return count_words(texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Weights of word n-grams: columns int64 [known], sorted."""
+
+    columns: np.ndarray
+
+    def weigh(self, counted: Entries) -> Entries:
+        """How often each known one occurs, divided by the root of how many a message has; columns are positions in `columns`.
+
+        Words follow from one another, so a message twice as long is less than twice the evidence.
+        """
+        is_word = counted.columns >> BITS > 0
+        all_words = np.bincount(counted.messages[is_word], counted.values[is_word])
+        known, place = _found(self.columns, counted.columns)
+        messages = counted.messages[known]
+        return Entries(messages, place, counted.values[known] / np.sqrt(all_words[messages]))
+
+    def count(self, texts: Sequence[str]) -> Entries:
+        """What `weigh` takes."""
+        return count(texts)
+
+
+def _found(columns: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the wanted ones are among sorted columns, bool [wanted], and where, int64 [found]."""
+    place = np.minimum(np.searchsorted(columns, wanted), max(0, len(columns) - 1))
+    known = columns[place] == wanted if len(columns) else np.zeros(len(place), bool)
+    return known, place[known]
+
+
+_WEIGHTINGS = {"tf_idf": TfIdf, "means": Means, "counts": Counts}
+
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """A linear score of the weighted n-grams: weights float32 [known], and a bias."""
+    """A linear score of weighted n-grams or words: weights float32 [known]."""
 
-    tfidf: TfIdf
+    weighting: TfIdf | Means | Counts
     weights: np.ndarray
-    bias: float
-
-    def save(self, path: Path) -> None:
-        with open(path, "wb") as file:
-            columns = self.tfidf.columns.astype(np.int32)
-            np.savez_compressed(file, columns=columns, idf=self.tfidf.idf, weights=self.weights, bias=self.bias)
-
-    @classmethod
-    def load(cls, path: Path) -> "Linear":
-        """Raises: DataError, if it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                columns, idf, weights, bias = (arrays[name] for name in ("columns", "idf", "weights", "bias"))
-            if not (columns.shape == idf.shape == weights.shape == (len(columns),) and bias.shape == ()):
-                raise ValueError("shapes differ")
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
-        return cls(TfIdf(columns.astype(np.int64), idf), weights, float(bias))
 
     def scores(self, counted: Entries, num_messages: int) -> np.ndarray:
         """float64 [messages]."""
-        weighed = self.tfidf.weigh(counted)
-        parts = weighed.values * self.weights[weighed.columns]
-        return np.bincount(weighed.messages, parts, minlength=num_messages) + self.bias
+        weighed = self.weighting.weigh(counted)
+        return np.bincount(weighed.messages, weighed.values * self.weights[weighed.columns], minlength=num_messages)
+
+
+@dataclass(frozen=True, eq=False)
+class Wide:
+    """The linear scores that stand beside the heads: one or several, each with a weighting of its own."""
+
+    parts: tuple[Linear, ...]
+
+    def count(self, texts: Sequence[str]) -> Entries:
+        """What `scores` takes."""
+        return self.parts[0].weighting.count(texts)
+
+    def scores(self, counted: Entries, num_messages: int) -> np.ndarray:
+        """float64 [messages, parts]."""
+        return np.stack([part.scores(counted, num_messages) for part in self.parts], axis=1)
+
+    def save(self, path: Path) -> None:
+        arrays = {}
+        for name, weighting in _WEIGHTINGS.items():
+            for part in self.parts:
+                if type(part.weighting) is weighting:
+                    fields = {**vars(part.weighting), "weights": part.weights}
+                    arrays |= {f"{name}.{field}": values for field, values in fields.items()}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **{name: _small(values) for name, values in arrays.items()})
+
+    @classmethod
+    def load(cls, path: Path, parts: int) -> "Wide":
+        """Raises: DataError, if it is damaged, or does not have so many parts."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                read = {name: {} for name in _WEIGHTINGS}
+                for key in arrays:
+                    name, field = key.split(".")
+                    read[name][field] = arrays[key].astype(np.int64) if field == "columns" else arrays[key]
+            if any(len({values.shape for values in fields.values()}) > 1 for fields in read.values()):
+                raise ValueError("shapes differ")
+            weights = {name: fields.pop("weights") for name, fields in read.items() if fields}
+            linear = tuple(Linear(_WEIGHTINGS[name](**read[name]), values) for name, values in weights.items())
+            if len(linear) != parts or any(part.weights.ndim != 1 for part in linear):
+                raise ValueError("other parts")
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
+        return cls(linear)
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """As it is written: columns in half the bytes."""
+    return values.astype(np.int32) if values.dtype == np.int64 else values

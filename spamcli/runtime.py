@@ -13,11 +13,12 @@ import onnxruntime
 from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens
 from spamcli.errors import DataError
 from spamcli.model_config import check_files, read_config
-from spamcli.ngrams import Linear, count
+from spamcli.ngrams import Wide
 from spamcli.settings import BOUND
 
 MAX_BATCH_TOKENS = 2048
 SLACK = 1e-2  # of log-odds: far more than single precision can be off
+ROUNDING = 1e-6  # of p_spam: the same
 
 
 class Session:
@@ -57,10 +58,10 @@ class Runtime:
             raise DataError(f"{directory}: has no ONNX file")
         if self.config.elmo["tokenizer"] not in TOKENIZERS:
             raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
-        used = [files[name] for name in ("onnx", "ngrams") if name in files]
+        used = [files[name] for name in ("onnx", "wide") if name in files]
         check_files(directory, used)
         self.prior, self._stack = float(learned["prior"]), learned["stack"]
-        self.wide = Linear.load(directory / files["ngrams"]) if "ngrams" in files else None
+        self.wide = Wide.load(directory / files["wide"], len(self._stack) - 2) if "wide" in files else None
         self._session = Session(str(directory / files["onnx"]))
 
     def p_spam(self, texts: Sequence[str], certain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
@@ -72,7 +73,7 @@ class Runtime:
         """
         first = first_tokens(texts, self.config.elmo["tokenizer"])
         tokens = [first[text] for text in texts]
-        static = self.wide.scores(count(texts), len(texts)) if self.wide else np.zeros(len(texts))
+        static = self._static(texts)
         result, open_ = np.full(len(texts), self.prior), np.array([bool(message) for message in tokens], bool)
         if certain and self.wide:
             bounds = self._bounds(static)
@@ -86,9 +87,16 @@ class Runtime:
                 result[batch] = p_spam
         return result
 
+    def _static(self, texts: Sequence[str]) -> np.ndarray:
+        """What the linear parts add to the log-odds: float64 [messages]."""
+        if not self.wide:
+            return np.zeros(len(texts))
+        return self.wide.scores(self.wide.count(texts), len(texts)) @ self._stack[1:-1]
+
     def _bounds(self, static: np.ndarray) -> np.ndarray:
         """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""
-        deep_weight, wide_weight, bias = self._stack
+        deep_weight, *_, bias = self._stack
         reach = abs(deep_weight) * BOUND + SLACK
-        centre = wide_weight * static + bias
-        return 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))
+        centre = static + bias
+        least, largest = 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))
+        return np.stack([np.maximum(least - ROUNDING, 0), np.minimum(largest + ROUNDING, 1)])

@@ -24,7 +24,9 @@ class ClassifierSettings:
     dropout: float = 0.3  # of the mixed layers
     hidden_dropout: float = 0.5  # of the dense layer
     heads: int = 5  # averaged, each trained without another part of the messages; a single one is trained on all
-    static: str = "ngrams"  # one of STATIC; what stands beside the biLM: needs more than one head
+    pooling: str = "mean"  # one of POOLINGS, over the tokens of each layer
+    static: str = "ngrams"  # what stands beside the biLM: one of STATIC, or a file of word vectors; needs more than one head
+    vectors: str = ""  # that file's SHA-256
     threshold: float = 0.85  # p_spam from which on the verdict is spam: ham blocked counts as much as six spam missed
     threshold_ham: float | None = None  # p_spam below which it is ham, unsure between the two; the same by default
     precision: str = "float32"  # of the ONNX file's matrix products, or int8
@@ -56,10 +58,13 @@ class ClassifierSettings:
         """The recipe, its threshold, and the other settings that are not the recipe's."""
         usual = asdict(RECIPES[self.recipe])
         unusual = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        if self.vectors:
+            unusual |= {"static": "vectors", "vectors": self.vectors[:8]}
         return {"recipe": self.recipe, "threshold": self.threshold} | unusual
 
 
-STATIC = ("none", "ngrams")  # nothing; a linear part over character n-grams and words
+POOLINGS = {"mean": 1, "mean+max": 2}  # what each layer is pooled to; how many vectors that is, one behind the other
+STATIC = {"none": 0, "ngrams": 2}  # what stands beside the biLM; how many linear parts that is, of a file of word vectors 1
 TUTORIAL = ClassifierSettings("tutorial", 20, 60, 256, 1e-3, False, 0.0, 0.0, heads=1, static="none", threshold=EVEN)
 RECIPES = {settings.recipe: settings for settings in (ClassifierSettings(), TUTORIAL)}
 

@@ -11,7 +11,7 @@ import sklearn
 import tensorflow as tf
 from scipy.special import expit, logit
 
-from spamcli import __version__, budget, conversion
+from spamcli import __version__, budget, conversion, word_vectors
 from spamcli.classifier import Classifier, Features, fit_classifier
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError
@@ -20,7 +20,7 @@ from spamcli.messages import Messages
 from spamcli.model_config import ModelConfig
 from spamcli.model_dir import TrainedModel
 from spamcli.protocols import Split, near_copy_groups, sources
-from spamcli.settings import EVEN, ClassifierSettings
+from spamcli.settings import EVEN, POOLINGS, ClassifierSettings
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -54,12 +54,13 @@ def train(
         also: by name, what the split's training messages hold beside those of `messages`, see `protocols.with_also`.
     Returns: the model, whose thresholds are learned if the settings have a budget, and the seconds of each phase.
     Raises: DataError, if no training message has a token, or there are too few, also for the budget; UnavailableError, if
-        ONNX Runtime does not agree with TensorFlow.
+        ONNX Runtime does not agree with TensorFlow; what `word_vectors.of` raises.
     """
     seconds: dict[str, float] = {}
     texts, labels = split.train["text"].tolist(), split.train["label"].to_numpy()
     with timed(seconds, "encode"):
-        features = Features.of(elmo, texts, lambda done, total: progress("ELMo, training messages", done, total))
+        vectors = word_vectors.of(settings)
+        features = Features.of(elmo, texts, lambda done, total: progress("ELMo, training messages", done, total), vectors)
     if not features.spoken.any():
         raise DataError(f"{messages.path}: no training message has a token; check the text column")
     with timed(seconds, "fit"):
@@ -75,7 +76,7 @@ def train(
         elmo={
             "handle": elmo.handle,
             "fingerprint": elmo.fingerprint,
-            "dim": features.pooled.shape[2],
+            "dim": features.pooled.shape[2] // POOLINGS[elmo.pooling],
             "tokenizer": elmo.tokenizer,
         },
         data={

@@ -6,10 +6,21 @@ import keras
 import numpy as np
 import onnxruntime
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.special import expit
+from sklearn.naive_bayes import MultinomialNB
 
 from spamcli import conversion, ngrams
-from spamcli.classifier import Features, ScalarMix, build_heads, crossentropy, fit_classifier, fit_heads
+from spamcli.classifier import (
+    SMOOTHING,
+    Features,
+    ScalarMix,
+    _log_ratios,
+    build_heads,
+    crossentropy,
+    fit_classifier,
+    fit_heads,
+)
 from spamcli.settings import BOUND, RECIPES
 
 TUTORIAL, DEFAULT = RECIPES["tutorial"], RECIPES["wide-and-deep"]
@@ -116,12 +127,31 @@ def test_the_stack_believes_what_holds_on_unseen_messages():
         for number, label in enumerate(np.random.default_rng(1).permutation(labels))
     ]
     knows_layers = fit_classifier(features(pooled, texts), labels, np.arange(300), replace(DEFAULT, epochs=20), seed=1)
-    assert knows_layers.stack[0] > 0.3 and abs(knows_layers.stack[1]) < 1
+    assert knows_layers.stack[0] > 0.3 and all(abs(weight) < 1 for weight in knows_layers.stack[1:-1])
     noise = np.random.default_rng(2).normal(size=pooled.shape).astype(np.float32)
     texts = ["free prize claim" if label else "see you at home" for label in labels]
     knows_words = fit_classifier(features(noise, texts), labels, np.arange(300), replace(DEFAULT, epochs=20), seed=1)
-    assert knows_words.stack[1] > 1 and abs(knows_words.stack[0]) < 0.5
+    assert np.ptp(knows_words.static(features(noise, texts))) > 5 and abs(knows_words.stack[0]) < 0.5
     assert ((knows_words.p_spam(features(noise, texts)) > 0.5) == labels).all()
+
+
+def test_naive_bayes_is_scikit_learns():
+    """Where there is as much ham as spam, and every n-gram occurs; one that does not has no say."""
+    labels, random = np.repeat([0, 1], 20), np.random.default_rng(6)
+    counts = random.poisson(0.7, [40, 12])
+    ham, spam = MultinomialNB(alpha=SMOOTHING).fit(counts, labels).feature_log_prob_
+    np.testing.assert_allclose(_log_ratios(csr_matrix(counts), labels, np.zeros(40, int)), spam - ham)
+    with_unknown = csr_matrix(np.hstack([counts, np.zeros([40, 1], int)]))
+    np.testing.assert_allclose(_log_ratios(with_unknown, labels, np.zeros(40, int)), [*(spam - ham), 0])
+
+
+def test_no_word_is_a_sign_of_spam_because_its_file_has_more_of_it():
+    """One word says the class, one only which file it is: of one a fifth is spam, of the other four fifths."""
+    files, labels = np.repeat([0, 1], 100), np.concatenate([np.arange(100) < 20, np.arange(100) < 80]).astype(int)
+    counts = csr_matrix(np.stack([labels, 1 - labels, files == 0, files == 1], axis=1).astype(float))
+    spam_word, ham_word, *of_file = _log_ratios(counts, labels, files)
+    assert spam_word > 3 and ham_word < -3 and np.allclose(of_file, 0, atol=0.01)
+    assert _log_ratios(counts, labels, np.zeros(200, int))[3] > 1
 
 
 def test_near_copies_are_never_torn_apart_between_what_learns_and_what_the_stack_believes():
@@ -135,7 +165,7 @@ def test_near_copies_are_never_torn_apart_between_what_learns_and_what_the_stack
     texts = [f"w{number} x{number} y{number}" for number in np.repeat(np.arange(150), 2)]
     settings = replace(DEFAULT, epochs=60, batch_size=20, dropout=0.0, hidden_dropout=0.0)
     apart, together = (
-        fit_classifier(features(pooled, texts), labels, groups, settings, seed=1).stack[:2]
+        fit_classifier(features(pooled, texts), labels, groups, settings, seed=1).stack[:-1]
         for groups in (np.arange(300), np.repeat(np.arange(150), 2))
     )
     assert max(map(abs, together)) < 0.4 < max(apart)
@@ -205,5 +235,5 @@ def test_heads_say_no_more_than_their_bound():
     converted = conversion._heads(classifier).SerializeToString()
     run = onnxruntime.InferenceSession(converted).run
     p_spam = run(None, {"pooled": pooled, "static": np.zeros(100, np.float32)})[0]
-    deep_weight, _, bias = classifier.stack
+    deep_weight, *_, bias = classifier.stack
     np.testing.assert_allclose(p_spam, expit(deep_weight * deep + bias), atol=1e-5)

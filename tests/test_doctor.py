@@ -288,7 +288,7 @@ def test_clear_removes_what_spamcli_put_there_and_nothing_else(pooled, tiny_elmo
     assert statuses(cli("doctor", "--clear", "--json")) == {"cache": "ok"} and not folder.exists()
 
 
-@pytest.mark.parametrize("part", ["heads", "memory", "model", "ngrams", "config"])
+@pytest.mark.parametrize("part", ["heads", "memory", "model", "wide", "config"])
 def test_a_flipped_bit_in_any_file_of_a_model_is_found(own_model, part):
     assert apart(models.model, own_model, True).status == "ok"
     (path,) = own_model.glob(f"{part}*")

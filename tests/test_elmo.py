@@ -67,6 +67,26 @@ def test_layer_0_beside_itself_and_layers_that_differ(module):
     assert not np.allclose(pooled[1], pooled[2])
 
 
+def test_maxima_stand_behind_means_and_are_of_a_messages_own_tokens(module):
+    """Padding beside a longer message must not be among them, also where all of a message's numbers are negative."""
+    texts = ["one two three", "four", "one two three " * 20, ""]
+    means, both = ELMo(str(module)).pooled_layers(texts), ELMo(str(module), pooling="mean+max").pooled_layers(texts)
+    dim = means.shape[2]
+    assert both.shape == (4, 3, 2 * dim)
+    np.testing.assert_allclose(both[:, :, :dim], means, atol=1e-6)
+    np.testing.assert_allclose(both[1, :, dim:], means[1], atol=1e-5)  # of a single token they are the same
+    char_cnn = [ELMo(str(module)).pooled_layers([word])[0, 0] for word in "one two three".split()]
+    np.testing.assert_allclose(both[0, 0, dim:], np.max(char_cnn, axis=0), atol=1e-5)  # layer 0 knows no context
+    assert np.isnan(both[3]).all()
+
+
+def test_each_pooling_has_its_own_cache(tiny_elmo, tmp_path):
+    means, both = (ELMo(str(tiny_elmo), tmp_path, pooling=pooling).pooled_layers(MESSAGES) for pooling in ("mean", "mean+max"))
+    again = ELMo(str(tiny_elmo), tmp_path, pooling="mean+max").pooled_layers(MESSAGES)
+    assert 2 * means.shape[2] == both.shape[2]
+    np.testing.assert_array_equal(again, both)
+
+
 def test_messages_without_tokens_are_nan_and_leave_the_others_alone(module):
     elmo = ELMo(str(module))
     pooled = elmo.pooled_layers(["", "hello", "   "])

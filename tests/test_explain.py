@@ -56,7 +56,7 @@ def wild(model, split):
 
 def certain(model):
     """The same model, but for a spam logit so large that p_spam is 1 in float32."""
-    return replace(model, classifier=replace(model.classifier, stack=(1.0, 0.0, 60.0)))
+    return replace(model, classifier=replace(model.classifier, stack=(1.0, 60.0)))
 
 
 def with_heads(model, heads):
@@ -232,11 +232,10 @@ def test_a_layer_that_is_not_mixed_in_contributes_nothing(model):
 def test_parts_of_the_default_recipe_by_hand(wide):
     """Log-odds are the heads' and the n-grams' shares and a bias; a layer's share is of the normalised layers."""
     explanation, features = explain(wide, CALL), Features.of(wide.elmo, [CALL])
-    deep, wide_weight, bias = wide.classifier.stack
+    deep, *_, bias = wide.classifier.stack
     heads = np.asarray(wide.classifier.heads(features.pooled)).mean()
-    bias += wide_weight * wide.classifier.wide.bias
-    assert explanation.log_odds == pytest.approx(deep * heads + explanation.ngrams + bias, abs=1e-4)
-    assert explain(wide, "日本語").ngrams == 0  # which training never showed
+    assert explanation.log_odds == pytest.approx(deep * heads + explanation.static + bias, abs=1e-4)
+    assert explain(wide, "日本語").static == 0  # which training never showed
     np.testing.assert_allclose([word.contribution for word in explanation.words], cut_out(wide, explanation), atol=1e-4)
     normalised, s = wide.classifier.normalised(features.pooled), np.array([layer.s for layer in explanation.layers])
     weights = np.array([0, *s[1:]]) / (1 - s[0])

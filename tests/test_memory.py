@@ -27,15 +27,15 @@ def test_hashes_are_those_of_the_letters_and_digits():
     assert hashes(["x"]).dtype == np.uint64
 
 
-def test_vectors_have_length_1_but_for_those_without_tokens(memory):
-    np.testing.assert_allclose(memory.vectors, [[0.6, 0.8], [0, 1], [0, 0], [-1, 0]], atol=1e-3)
+def test_vectors_keep_their_direction_and_those_without_tokens_have_none(memory):
+    assert memory.vectors.tolist() == [[95, 127], [0, 127], [0, 0], [-127, 0]]
     np.testing.assert_array_equal(unit(MIXED)[2], [0, 0])
 
 
 def test_nearest_by_hand(memory):
     (first, cosine), (second, other) = memory.nearest(np.array([0, 5], np.float32), 2)
     assert (first, second) == (1, 0)
-    assert (cosine, other) == (pytest.approx(1, abs=1e-3), pytest.approx(0.8, abs=1e-3))
+    assert (cosine, other) == (pytest.approx(1, abs=1e-6), pytest.approx(127 / np.hypot(95, 127), abs=1e-6))
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -40,7 +40,7 @@ def test_read_back_it_gives_the_same_verdicts(trained, saved):
 
 def test_config_holds_all_that_made_it(saved):
     config = json.loads((saved / "config.json").read_text())
-    assert config["format"] == 4 and config["protocol"] == "grouped" and config["seed"] == 1
+    assert config["format"] == 5 and config["protocol"] == "grouped" and config["seed"] == 1
     assert config["classifier"] == asdict(replace(RECIPES["wide-and-deep"], epochs=2))
     assert len(config["elmo"]["fingerprint"]) == len(config["data"]["sha256"]) == 64
     assert set(config["versions"]) == {"spamcli", "tensorflow", "keras", "scikit-learn"}
@@ -49,7 +49,7 @@ def test_config_holds_all_that_made_it(saved):
 def test_overwriting_leaves_one_of_each_and_nothing_half_written(trained, saved):
     model_dir.save(trained, saved)
     names = sorted(path.name.partition("-")[0] for path in saved.iterdir())
-    assert names == ["config.json", "heads", "memory", "model", "ngrams"]
+    assert names == ["config.json", "heads", "memory", "model", "wide"]
 
 
 def test_what_an_interrupted_save_wrote_does_not_stay(trained, saved, monkeypatch):
@@ -81,7 +81,7 @@ def test_the_card_of_the_model_before_goes_with_it(trained, saved):
     assert not (saved / "README.md").exists()
 
 
-@pytest.mark.parametrize("part", ["heads", "memory", "model", "ngrams"])
+@pytest.mark.parametrize("part", ["heads", "memory", "model", "wide"])
 def test_a_flipped_bit_is_found_and_named(saved, part):
     (path,) = saved.glob(f"{part}-*")
     data = bytearray(path.read_bytes())
@@ -116,7 +116,7 @@ def test_settings_are_as_they_were_asked_for(trained):
         lambda config: config["learned"].update(stack=[1.0]),
         lambda config: config["classifier"].update(recipe="unknown"),
         lambda config: config["classifier"].update(surprise=1),
-        lambda config: config["files"].pop("ngrams"),
+        lambda config: config["files"].pop("wide"),
         lambda config: config.update(files={}),
         lambda config: config["files"].update(heads="../config.json"),
         lambda config: config["files"].update(surprise="x"),
@@ -204,7 +204,9 @@ OTHERS = {
     "dropout": 0.0,
     "hidden_dropout": 0.1,
     "heads": 3,
+    "pooling": "mean+max",
     "static": "none",
+    "vectors": "f" * 64,
     "threshold": 0.4,
     "threshold_ham": 0.3,
     "precision": "int8",

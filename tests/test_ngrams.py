@@ -8,17 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from spamcli.characters import TOKENIZERS
 from spamcli.errors import DataError
-from spamcli.ngrams import BITS, Entries, Linear, TfIdf, count
+from spamcli.ngrams import BITS, Counts, Entries, Linear, TfIdf, Wide, columns_of, count
 
 TEXTS = ["Free entry, claim your prize now", "free FREE free prize", "see you there then", "okay then see you there then"]
+SPLIT = TOKENIZERS["punctuation"]
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
 
 
 def plain(text: str) -> tuple[Counter, Counter]:
     """Character and word n-grams with loops."""
-    words = text.lower().split()
-    padded = [f" {word} " for word in words]
+    words = SPLIT(text.lower())
+    padded = [f" {word} " for word in text.lower().split()]
     characters = Counter(word[i : i + n] for word in padded for n in (2, 3, 4, 5) for i in range(len(word) - n + 1))
     return characters, Counter(words) + Counter(zip(words, words[1:]))
 
@@ -59,7 +61,7 @@ def test_weights_are_scikit_learns():
     known = TfIdf.of(entries, len(TEXTS)).columns
     values = Entries(weighed.messages, known[weighed.columns], weighed.values)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True).fit_transform(TEXTS)
-    words = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2), sublinear_tf=True).fit_transform(TEXTS)
+    words = TfidfVectorizer(tokenizer=SPLIT, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True).fit_transform(TEXTS)
     for message in range(len(TEXTS)):
         for ours, theirs in zip(of_message(values, message), (characters[message].data, words[message].data)):
             np.testing.assert_allclose(ours, np.sort(theirs), rtol=1e-6)
@@ -73,47 +75,68 @@ def test_a_messages_entries_are_its_own_in_any_company(texts, data):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def linear() -> Linear:
-    entries = count(TEXTS)
-    tfidf = TfIdf.of(entries, len(TEXTS))
-    return Linear(tfidf, np.random.default_rng(0).normal(size=len(tfidf.columns)).astype(np.float32), 0.25)
+def wide() -> Wide:
+    """Both parts that stand beside the heads, with random weights."""
+    entries, random = count(TEXTS), np.random.default_rng(0)
+    tf_idf = TfIdf.of(entries, len(TEXTS))
+    weightings = tf_idf, Counts(tf_idf.columns[tf_idf.columns >> BITS > 0])
+    return Wide(tuple(Linear(each, random.normal(size=len(each.columns)).astype(np.float32)) for each in weightings))
 
 
 def test_scores_by_hand():
-    score = linear()
-    weighed = score.tfidf.weigh(count(TEXTS))
-    for message, total in enumerate(score.scores(count(TEXTS), len(TEXTS))):
-        mine = weighed.messages == message
-        assert total == pytest.approx(sum(weighed.values[mine] * score.weights[weighed.columns[mine]]) + 0.25)
+    counted, score = count(TEXTS), wide()
+    for part, totals in zip(score.parts, score.scores(counted, len(TEXTS)).T):
+        weighed = part.weighting.weigh(counted)
+        for message, total in enumerate(totals):
+            mine = weighed.messages == message
+            assert total == pytest.approx(sum(weighed.values[mine] * part.weights[weighed.columns[mine]]))
+
+
+def test_counts_are_divided_by_the_root_of_the_number_of_word_ngrams():
+    """Of all of them, also of those that training has not shown."""
+    column = columns_of(["prize"])
+    weighed = Counts(column).weigh(count(["A PRIZE, a prize", "no", "prize"]))
+    assert weighed.messages.tolist() == [0, 2] and weighed.columns.tolist() == [0, 0]
+    assert weighed.values == pytest.approx([2 / np.sqrt(5 + 4), 1.0])
 
 
 def test_what_training_never_showed_has_no_say():
-    score = linear()
+    score = wide()
     known, padded, unknown = score.scores(count(["see you", "see you 日本語", "日本語"]), 3)
-    assert unknown == 0.25 and known != 0.25
-    assert score.scores(count(["", " \t "]), 2).tolist() == [0.25, 0.25]
-    assert np.sign(padded - 0.25) == np.sign(known - 0.25)  # but for n-grams with the space between
+    assert unknown.tolist() == [0, 0] and known.all()
+    assert score.scores(count(["", " \t "]), 2).tolist() == [[0, 0], [0, 0]]
+    assert np.sign(padded).tolist() == np.sign(known).tolist()  # but for n-grams with the space between
 
 
 def test_nothing_known_at_all():
-    nothing = Linear(TfIdf.of(count([""]), 1), np.zeros(0, np.float32), -1.0)
-    assert nothing.scores(count(["any text"]), 1).tolist() == [-1.0]
+    nothing = Wide((Linear(TfIdf.of(count([""]), 1), np.zeros(0, np.float32)),))
+    assert nothing.scores(count(["any text"]), 1).tolist() == [[0]]
 
 
 def test_read_back_it_gives_the_same_scores(tmp_path):
-    linear().save(tmp_path / "ngrams.npz")
-    back = Linear.load(tmp_path / "ngrams.npz")
-    np.testing.assert_array_equal(back.scores(count(TEXTS), 4), linear().scores(count(TEXTS), 4))
-    content = (tmp_path / "ngrams.npz").read_bytes()
+    wide().save(tmp_path / "wide.npz")
+    back = Wide.load(tmp_path / "wide.npz", 2)
+    np.testing.assert_array_equal(back.scores(count(TEXTS), 4), wide().scores(count(TEXTS), 4))
+    content = (tmp_path / "wide.npz").read_bytes()
     assert b"prize" not in content
 
 
 def test_a_damaged_file_is_said_to_be_one(tmp_path):
-    path = tmp_path / "ngrams.npz"
-    linear().save(path)
+    path = tmp_path / "wide.npz"
+    wide().save(path)
+    with pytest.raises(DataError, match="damaged"):
+        Wide.load(path, 1)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="damaged"):
-        Linear.load(path)
-    np.savez(path, columns=np.zeros(3, np.int32), idf=np.zeros(2), weights=np.zeros(3), bias=0.0)
-    with pytest.raises(DataError, match="damaged"):
-        Linear.load(path)
+        Wide.load(path, 2)
+    columns, weights = np.zeros(3, np.int32), np.zeros(3)
+    for wrong in (
+        {"tf_idf.columns": columns, "tf_idf.idf": np.zeros(2), "tf_idf.weights": weights},
+        {"tf_idf.columns": columns, "tf_idf.weights": weights},
+        {"counts.columns": columns, "counts.weights": weights, "counts.surprise": weights},
+        {"other.columns": columns, "other.weights": weights},
+        {"columns": columns},
+    ):
+        np.savez(path, **wrong)
+        with pytest.raises(DataError, match="damaged"):
+            Wide.load(path, 1)

@@ -28,10 +28,10 @@ TEXTS = ["See you at six", "WIN a prize now! call 09061", "", "a", "ok " * 300, 
 SLOW = ("tensorflow", "keras", "sklearn", "scipy", "pandas", "pyarrow", "matplotlib", "tf2onnx", "onnx", "requests")
 
 
-def train(elmo, recipe="wide-and-deep", seed=1):
+def train(elmo, recipe="wide-and-deep", seed=1, **changed):
     read = messages.read_messages(TINY_MESSAGES)
     split = protocols.split(read, "grouped", 1)
-    return training.train(read, split, elmo, replace(RECIPES[recipe], epochs=3), seed=seed)[0]
+    return training.train(read, split, elmo, replace(RECIPES[recipe], epochs=3, **changed), seed=seed)[0]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,16 @@ def test_verdicts_are_tensorflows(trained, runtime):
     np.testing.assert_allclose(runtime.p_spam(TEXTS), trained.p_spam(TEXTS), atol=1e-5)
     assert runtime.p_spam([""])[0] == trained.classifier.prior and runtime.config == trained.config
     assert runtime.p_spam([]).shape == (0,)
+
+
+def test_maxima_are_in_the_file_as_well(tiny_elmo, tmp_path):
+    """Of a message's own tokens, in any company."""
+    trained = train(ELMo(str(tiny_elmo), pooling="mean+max"), pooling="mean+max")
+    model_dir.save(trained, tmp_path)
+    expected = model_dir.load(tmp_path, str(tiny_elmo)).p_spam(TEXTS)
+    np.testing.assert_allclose(Runtime(tmp_path).p_spam(TEXTS), expected, atol=1e-5)
+    np.testing.assert_allclose([Runtime(tmp_path).p_spam([text])[0] for text in TEXTS], expected, atol=1e-5)
+    assert trained.config.elmo["dim"] * 2 == trained.memory.vectors.shape[1]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

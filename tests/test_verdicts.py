@@ -87,7 +87,7 @@ def test_the_command_line_takes_a_prior(cli, saved):
 def test_a_verdict_alone_is_the_same_verdict(saved, tmp_path, wanted):
     """Of a model whose n-grams decide some messages, and its heads the others."""
     shutil.copytree(saved, tmp_path / "m")
-    edit_config(tmp_path / "m", lambda config: config["learned"].update(stack=[0.3, 8.0, 0.0]))
+    edit_config(tmp_path / "m", lambda config: config["learned"].update(stack=[0.3, 8.0, 0.0, 0.0]))
     model, texts = Runtime(tmp_path / "m"), messages.read_messages(TINY_MESSAGES).frame["text"].tolist() + TEXTS
     ((least, largest),) = asked(model, texts)
     certain = np.count_nonzero([a == b for a, b in zip(*(verdicts(model, p, wanted) for p in (least, largest)))])
@@ -126,7 +126,7 @@ def asked(model, texts):
     return bounds
 
 
-@pytest.mark.parametrize("stack, decides", [([1e-6, 3.0, 0.0], True), ([3.0, 1e-6, 0.0], False)])
+@pytest.mark.parametrize("stack, decides", [([1e-6, 3.0, 0.1, 0.0], True), ([3.0, 1e-6, 0.0, 0.0], False)])
 def test_the_less_the_heads_weigh_the_more_is_certain(saved, tmp_path, stack, decides):
     shutil.copytree(saved, tmp_path / "m")
     edit_config(tmp_path / "m", lambda config: config["learned"].update(stack=stack))

@@ -35,7 +35,7 @@ from spamcli.cli.terminal import (
 from spamcli.cli.verdicts import Seen, row, table_line, verdict_line
 from spamcli.errors import DataError, SpamcliError
 from spamcli.records import FORMS, STREAM, Record, form_of, read, write
-from spamcli.settings import BUILTIN, INVENTED, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
+from spamcli.settings import BUILTIN, INVENTED, POOLINGS, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
 
 
 @click.command()
@@ -66,7 +66,12 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @trust_option
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default=ClassifierSettings.recipe, show_default=True)
-@click.option("--static", type=click.Choice(STATIC), help="What stands beside the ELMo; by default the recipe's.")
+@click.option("--pooling", type=click.Choice(list(POOLINGS)), help="Of each layer over the tokens; by default the recipe's.")
+@click.option(
+    "--static",
+    metavar="|".join([*STATIC, "FILE"]),
+    help="What stands beside the ELMo; FILE: word vectors as text, of GloVe or word2vec. By default the recipe's.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="By default the recipe's; 1 is what the tutorial did.")
 @click.option("--batch-size", type=click.IntRange(1), help="Messages; by default the recipe's.")
 @click.option("--quantize", is_flag=True, help="Write the ONNX file in int8, and print what that costs.")
@@ -93,6 +98,7 @@ def train(
     trust_module,
     protocol,
     recipe,
+    pooling,
     static,
     epochs,
     batch_size,
@@ -109,19 +115,32 @@ def train(
     """
     if max_ham_blocked is not None and math.isnan(max_ham_blocked):
         raise click.UsageError("--max-ham-blocked is a number.")
-    chosen = {"epochs": epochs, "static": static, "batch_size": batch_size, "max_ham_blocked": max_ham_blocked}
+    chosen = {
+        "epochs": epochs,
+        "pooling": pooling,
+        "static": static,
+        "batch_size": batch_size,
+        "max_ham_blocked": max_ham_blocked,
+    }
     chosen["precision"] = "int8" if quantize else None
     try:
         settings = replace(RECIPES[recipe], **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         wrong = "--max-ham-blocked" if static in (None, "none") else f"--static {static}"
         raise click.UsageError(f"{wrong} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
-    from spamcli import invented, messages, protocols
+    from spamcli import invented, messages, protocols, word_vectors
 
+    if static not in (None, *STATIC):
+        vectors = word_vectors.read(Path(static))
+        settings = replace(settings, static=str(Path(static).resolve()), vectors=vectors.sha256)
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw, skip_bad=skip_bad)
     further = {name: invented.read_also(name) for name in also}
     split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
     split = protocols.with_also(split, list(further.values()))
+    if settings.vectors:
+        unknown, words = vectors.unknown(split.train["text"])
+        about = f"spamcli: {static}: {unknown:,} of the {words:,} words of the training messages have no vector"
+        click.echo(escaped(about), err=True)
     load_tensorflow_quietly()
     from spamcli import evaluation, model_dir, modules, training
     from spamcli.elmo import ELMo
@@ -129,7 +148,7 @@ def train(
 
     model_dir.check_place(model)
     cache, shown = modules.cache_directory() / "pooled", on_terminal(sys.stderr)
-    encoder = ELMo(elmo, cache, max_batch_tokens, shown, trust_module)
+    encoder = ELMo(elmo, cache, max_batch_tokens, shown, trust_module, settings.pooling)
     with progress_bar() as progress:
         trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages, further)
         model_dir.save(trained, model)

@@ -19,7 +19,7 @@ FREE = 10**9  # bytes: room for the original ELMo, as it comes and unpacked
 UNFINISHED = 3600  # seconds after which nobody writes a file any more
 _WRITING = r"\.(spamcli|partial)-\w+(\.\w+)?"
 _ENTRIES = {  # folder -> names of what spamcli puts there
-    "pooled": rf"mean-(\d+-)?[0-9a-f]{{32}}\.sqlite(-journal)?|encoder-\d+-([\w.+]+-)*[0-9a-f]{{32}}\.onnx|{_WRITING}",
+    "pooled": rf"mean(\+max)?-(\d+-)?[0-9a-f]{{32}}\.sqlite(-journal)?|encoder-\d+-([\w.+]+-)*[0-9a-f]{{32}}\.onnx|{_WRITING}",
     "modules": rf"[0-9a-f]{{40}}|{_WRITING}",
 }
 

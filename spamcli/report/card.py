@@ -20,7 +20,9 @@ _TEXT = {
     False: "The model holds no message text, but hashes and vectors of the training messages.",
     True: "**The model holds the text of the training messages**; pass it on only as you would pass them on.",
 }
-_STATIC = {"none": "", "ngrams": "; beside them a linear SVM over hashed n-grams"}
+_POOLED = {"mean": "means", "mean+max": "means and maxima"}
+_STATIC = {"none": "", "ngrams": "; beside them a linear SVM and naive Bayes over hashed n-grams"}
+_VECTORS = "; beside them a linear SVM over the mean of word vectors"
 _LICENCES = {
     "collection": "The SMS Spam Collection: Almeida and Gómez Hidalgo hold its copyright; CC BY 4.0 at UCI; cite them.",
     "other": "The training messages remain their authors'.",
@@ -31,11 +33,12 @@ def model_card(config: ModelConfig, evaluation: dict, keeps_messages: bool = Fal
     """Markdown; `evaluation` is what `train --json` prints, `keeps_messages` whether training text is in the model."""
     kind = "collection" if config.data["form"] in ("spam.csv", "uci") else "other"
     settings = config.settings
+    elmo, pooled, static = config.elmo, _POOLED[settings.pooling], _STATIC.get(settings.static, _VECTORS)
     figures = "\n".join(f"    {line}" for line in lines(evaluation))
     return f"""# A spam classifier trained by spamcli {config.versions["spamcli"]}
 
-A frozen ELMo ({config.elmo["handle"]}, fingerprint {config.elmo["fingerprint"][:16]}), the means of its layers over the
-tokens, their scalar mix, {heads(settings)}{_STATIC[settings.static]} (recipe {settings.recipe}).
+A frozen ELMo ({elmo["handle"]}, fingerprint {elmo["fingerprint"][:16]}), the {pooled} of its layers over the
+tokens, their scalar mix, {heads(settings)}{static} (recipe {settings.recipe}).
 The verdict is spam from p_spam {settings.threshold:g} on.
 
 ## Data
@@ -77,7 +80,8 @@ def command(config: ModelConfig) -> str:
     settings = config.settings
     words = ["spamcli", "train", "--data", config.data["path"], "--elmo", config.elmo["handle"]]
     words += ["--protocol", config.protocol, "--seed", str(config.seed), "--batch-size", str(settings.batch_size)]
-    words += ["--recipe", settings.recipe, "--epochs", str(settings.epochs), "--static", settings.static]
+    words += ["--recipe", settings.recipe, "--epochs", str(settings.epochs)]
+    words += ["--pooling", settings.pooling, "--static", settings.static]
     words += [word for file in config.also for word in ("--also", file["name"])]
     words += ["--max-ham-blocked", str(settings.max_ham_blocked)] if settings.max_ham_blocked is not None else []
     words += ["--raw"] if config.data["raw"] else []

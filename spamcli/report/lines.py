@@ -199,8 +199,8 @@ def explanation_lines(data: dict) -> Iterator[str]:
     layers = zip(("char-CNN", "LSTM 1", "LSTM 2"), data["layers"])
     shares = (f"{name} s {layer['s']:.3f} ({layer['contribution']:+.2f})" for name, layer in layers)
     yield f"layers       {', '.join(shares)}"
-    if data["ngrams"] is not None:
-        yield f"n-grams      add {data['ngrams']:+.2f}"
+    if data["static"] is not None:
+        yield f"static       adds {data['static']:+.2f}"
     for near in data["nearest"]:
         place = f"row {near['row']} of {near['file']}"
         yield f"near         {near['label']:<4} {place}, cosine {near['cosine']:.3f}  {near['text'] or ''}".rstrip()
