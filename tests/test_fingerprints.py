@@ -20,6 +20,7 @@ TRAIN = {
     "raw": ["--raw"],  # on the collection
     "recipe": ["--recipe", "tutorial"],
     "static": ["--static", "none"],
+    "pooling": ["--pooling", "mean+max"],
     "epochs": ["--epochs", "1"],
     "batch_size": ["--batch-size", "20"],
     "also": ["--also", "mine.csv"],

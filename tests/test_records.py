@@ -83,7 +83,7 @@ def test_bad_records_are_named_and_the_others_go_through(tmp_path):
         ("a.csv", b"", "the file is empty"),
         ("a.csv", b"a,b\n1,2\n", "which of 'a', 'b' is the text"),
         ("a.csv", b"text,text\n1,2\n", "is there twice"),
-        ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999)[:-20], "damaged or cut off"),
+        ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999, mtime=0)[:-20], "damaged or cut off"),
         ("a.csv.gz", b"plain", "damaged or cut off"),
         ("a.txt.zst", zstandard.compress(b"hello\n" * 9999)[:-9] + b"xxxxxxxxx", "damaged or cut off"),
         ("a.txt.zst", b"plain, and long enough", "damaged or cut off"),
