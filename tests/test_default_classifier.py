@@ -114,6 +114,6 @@ def test_a_model_of_ones_own_comes_first(cli, tmp_path):
 @pytest.mark.slow
 def test_a_verdict_alone_is_the_same_on_every_message(spam_csv):
     classifier = SpamClassifier.load()
-    texts = [*read_messages(spam_csv).frame["text"], *read_messages(invented.TRAINING).frame["text"]]
+    texts = [*read_messages(spam_csv).frame["text"], *read_messages(invented.MEASURING).frame["text"]]
     alone = classifier.predict(texts, verdict_only=True)
     assert [verdict.label for verdict in alone] == [verdict.label for verdict in classifier.predict(texts)]
