@@ -80,7 +80,7 @@ builtin-elmo: install work/invented.txt  ## pretrain the built-in ELMo on, from 
 elmo-trials: install  ## compare MODULES='DIR DIR...', with other people's text in CORPORA=folder
 	$(BIN)/python tests/elmo_trials.py "$(CORPORA)" $(MODULES)
 
-recipe-trials: install  ## cross-validate variations of the default recipe inside the tutorial's training rows
+recipe-trials: install  ## choose among variations of the default recipe inside each fold
 	$(BIN)/python tests/recipe_trials.py
 
 scenario-trials: install  ## the classifier inside the package on scenarios that it has not learned from
