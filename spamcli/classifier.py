@@ -62,7 +62,8 @@ class Features:
     """What a classifier knows of n messages.
 
     Attributes:
-        pooled: means over the tokens of the biLM's layers, float32 [n, 3, dim]; NaN where there are no tokens.
+        pooled: means over the tokens of the biLM's layers, with `mean+max` the maxima behind them, float32 [n, 3, dim]; NaN
+            where there are no tokens.
         counted: their n-grams; or their words, if these are to be looked up in `vectors`.
     """
 

@@ -84,7 +84,7 @@ class Explanation:
         words: in order; `words_together` tokens each, the last perhaps fewer.
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
-        static: what n-grams or word vectors add to the log-odds; None, if the classifier has neither.
+        static: what n-grams or word vectors add to the log-odds, biases aside; None, if the classifier has neither.
         nearest: training messages, the nearest first.
     """
 

@@ -1,4 +1,4 @@
-"""A trained model, and the directory that holds it: config.json with all that made it, the heads, the n-grams, its memory."""
+"""A trained model, and its directory: config.json with all that made it, the heads, what stands beside them, its memory."""
 
 import hashlib
 import os

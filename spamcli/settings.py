@@ -7,7 +7,7 @@ INVENTED = "invented"  # what --also and --test call the package's own labelled 
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
 SEED = 1
 EVEN = 0.5  # the threshold at which ham blocked and spam missed count the same
-BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so the n-grams alone decide clear cases
+BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so what stands beside them decides clear cases
 BATCH_NUMBERS = 896 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory
 
 

@@ -149,7 +149,7 @@ REPEATS = 3  # of the folds whose scores a budget is kept by
 
 
 def out_of_fold(first: Classifier, features, labels, groups, settings, seed, files, progress: Progress = silent) -> np.ndarray:
-    """p_spam of each training message by heads and n-grams that have not seen it, the mean of the log-odds of REPEATS.
+    """p_spam of each training message by heads and linear parts that have not seen it, by the mean log-odds of REPEATS.
 
     Args:
         first: what `learn` made with the other arguments; each repeat has other folds.
