@@ -112,11 +112,19 @@ def _in_one_line(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _standard_input() -> BinaryIO:
+    """A reader of its own: Python closes sys.stdin when it ends, and aborts if a thread is in the middle of reading it."""
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # not the process's own, but what a program has put in its place
+        return sys.stdin.buffer
+
+
 @contextmanager
 def _opened(path: str, watched: Callable[[BinaryIO], BinaryIO]) -> Iterator[BinaryIO]:
     """The bytes, unpacked."""
     if path == STREAM:
-        yield sys.stdin.buffer
+        yield _standard_input()
         return
     try:
         file = open(path, "rb")  # noqa: SIM115

@@ -576,6 +576,19 @@ def test_closed_pipe_ends_quietly(model):
     assert done.stdout.startswith(("ham\t", "spam\t")) and done.stderr == ""
 
 
+def test_closed_pipe_ends_quietly_also_while_more_is_waited_for(model):
+    """A thread is in the middle of reading standard input then."""
+    command = [sys.executable, "-m", "spamcli", "predict", "--model", str(model)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for message in (b"hello\n", b"again\n"):
+            process.stdin.write(message)
+            process.stdin.flush()
+            if not process.stdout.closed:
+                assert process.stdout.readline()
+                process.stdout.close()
+        assert process.wait(60) >= 0 and process.stderr.read() == b""
+
+
 @pytest.mark.slow
 def test_interrupt_exits_with_130_and_leaves_nothing_half_written(tiny_elmo, tmp_path):
     cache = Path(os.environ["XDG_CACHE_HOME"])
