@@ -352,7 +352,7 @@ def _log_ratios(counts: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np
     """Naive Bayes: log P(n-gram | spam) - log P(n-gram | ham), smoothed, 0 of what does not occur: float64 [known].
 
     Of each file ham and spam count the same, whichever there is more of, so that no n-gram is a sign of one because it is
-    of a file that has more of it.
+    of a file that has more of it. So a file of ham or spam alone does not count.
     """
     balance = np.zeros(len(labels))
     for file in np.unique(files):
@@ -360,7 +360,7 @@ def _log_ratios(counts: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np
         fewest = min(np.count_nonzero(side) for side in sides)
         for side in sides:
             balance[side] = fewest / max(1, np.count_nonzero(side))
-    occurring = np.asarray(counts.sum(axis=0)).ravel() > 0
+    occurring = np.asarray(counts[balance > 0].sum(axis=0)).ravel() > 0
     of_class = [np.where(occurring, counts.T @ (balance * (labels == label)) + SMOOTHING, 1.0) for label in (0, 1)]
     ham, spam = (np.log(number / number[occurring].sum()) for number in of_class)
     return np.where(occurring, spam - ham, 0.0)

@@ -100,6 +100,7 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         parts = {"heads", "memory"} if settings.static == "none" else {"heads", "memory", "wide"}
         known = known and files.keys() - {"onnx"} == parts and all(Path(name).name == name for name in files.values())
         known = known and settings.recipe in RECIPES and settings.pooling in POOLINGS
+        known = known and isinstance(settings.static, str) and isinstance(settings.vectors, str)
         known = known and (settings.static in STATIC) == (not settings.vectors) and config.protocol in PROTOCOLS
         known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 2 + STATIC.get(settings.static, 1)
         numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]

@@ -249,7 +249,7 @@ class Wide:
             linear = tuple(Linear(_WEIGHTINGS[name](**read[name]), values) for name, values in weights.items())
             if len(linear) != parts or any(part.weights.ndim != 1 for part in linear):
                 raise ValueError("other parts")
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
         return cls(linear)
 

@@ -98,5 +98,6 @@ class Runtime:
         deep_weight, *_, bias = self._stack
         reach = abs(deep_weight) * BOUND + SLACK
         centre = static + bias
-        least, largest = 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))
+        with np.errstate(over="ignore"):  # what is infinitely unlikely has p_spam 0
+            least, largest = 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))
         return np.stack([np.maximum(least - ROUNDING, 0), np.minimum(largest + ROUNDING, 1)])

@@ -154,6 +154,14 @@ def test_no_word_is_a_sign_of_spam_because_its_file_has_more_of_it():
     assert _log_ratios(counts, labels, np.zeros(200, int))[3] > 1
 
 
+def test_of_a_file_of_one_class_no_word_is_a_sign():
+    """What only it holds says which file it is; what the other file holds is weighed as if it were not there."""
+    files, labels = np.repeat([0, 1], [20, 10]), np.concatenate([np.tile([0, 1], 10), np.ones(10, int)])
+    counts = np.stack([labels * (files == 0), 1 - labels, files == 1], axis=1).astype(float)
+    alone = _log_ratios(csr_matrix(counts[:20, :2]), labels[:20], files[:20])
+    np.testing.assert_allclose(_log_ratios(csr_matrix(counts), labels, files), [*alone, 0])
+
+
 def test_near_copies_are_never_torn_apart_between_what_learns_and_what_the_stack_believes():
     """Copies share vector and words, and labels are drawn for each pair: what is learned of one half says all of the other,
     and nothing of new messages. A stack that saw copies apart would believe it."""

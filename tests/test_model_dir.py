@@ -116,6 +116,7 @@ def test_settings_are_as_they_were_asked_for(trained):
         lambda config: config["learned"].update(stack=[1.0]),
         lambda config: config["classifier"].update(recipe="unknown"),
         lambda config: config["classifier"].update(surprise=1),
+        lambda config: config["classifier"].update(static=5, vectors="x"),
         lambda config: config["files"].pop("wide"),
         lambda config: config.update(files={}),
         lambda config: config["files"].update(heads="../config.json"),

@@ -131,8 +131,9 @@ def train(
     from spamcli import invented, messages, protocols, word_vectors
 
     if static not in (None, *STATIC):
-        vectors = word_vectors.read(Path(static))
-        settings = replace(settings, static=str(Path(static).resolve()), vectors=vectors.sha256)
+        path = Path(static).resolve()  # as the model remembers it, so that it is read once
+        vectors = word_vectors.read(path)
+        settings = replace(settings, static=str(path), vectors=vectors.sha256)
     collection = messages.read_messages(data, text_column, label_column, spam_labels(spam_label), raw, skip_bad=skip_bad)
     further = {name: invented.read_also(name) for name in also}
     split = protocols.split(collection, protocol or protocols.default_protocol(collection), seed)
