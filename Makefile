@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help install run test quick lint format lock bench faults fuzz soak builtin-elmo elmo-trials recipe-trials \
-  scenario-trials default-model clean
+  scenario-trials attack-trials default-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -85,6 +85,9 @@ recipe-trials: install  ## choose among variations of the default recipe inside 
 
 scenario-trials: install  ## the classifier inside the package on scenarios that it has not learned from
 	$(BIN)/python tests/scenario_trials.py
+
+attack-trials: install  ## whether learning from attacked copies of messages pays
+	$(BIN)/python tests/attack_trials.py
 
 # By scenario-trials: less than 2 % of the ham of scenarios that it has not learned from is blocked then.
 BUDGET = 0.015

@@ -28,6 +28,14 @@ TOKEN_PATTERN = (
     r"|\.+|!+|\?+|-+|\*+|=+|_+|~+|#+"  # a run of one mark
     f"|[^{_SEPARATORS}]"  # any other symbol alone
 )
+# What no one sees: controls that are no white space, and what Unicode calls default-ignorable (zero-width characters, soft
+# hyphens, variation selectors, marks of direction and such), but for fillers, which take room as U+2800 does.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f\u00ad\u034f\u061c\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_FILLER = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")
+_TURNED = re.compile("\u202e([^\u202c\n]*)")  # RIGHT-TO-LEFT OVERRIDE, up to its end
 _TOKENS = {"space": re.compile("[^ ]+"), "punctuation": re.compile(TOKEN_PATTERN)}
 
 
@@ -36,6 +44,17 @@ def replace_surrogates(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def as_seen(text: str) -> str:
+    """Text as a person sees it, that can be written as UTF-8.
+
+    `replace_surrogates`; what is written backwards is turned round, fillers are spaces, and what is invisible is left out.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    turned = _TURNED.sub(lambda part: part[1][::-1], replace_surrogates(text))
+    return _INVISIBLE.sub("", _FILLER.sub(" ", turned))
 
 
 def split_at_spaces(text: str) -> list[str]:
@@ -52,13 +71,13 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"space": split_at_spaces, "
 
 
 def first_tokens(texts: Iterable[str], tokenizer: str) -> dict[str, list[str]]:
-    """The tokens of each message that an ELMo reads, MAX_TOKENS at most: what it costs does not grow with the message.
+    """The tokens of each message that an ELMo reads: of what is visible, MAX_TOKENS at most, so that what it costs is bounded.
 
     Warns where there are more, in the same words each time, so that one line is shown and not one a message.
     """
     pattern, first, cut = _TOKENS[tokenizer], {}, False
     for text in dict.fromkeys(texts):
-        matches = pattern.finditer(replace_surrogates(text))
+        matches = pattern.finditer(as_seen(text))
         first[text] = [match[0] for match in islice(matches, MAX_TOKENS)]
         cut = cut or next(matches, None) is not None
     if cut:

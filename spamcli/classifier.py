@@ -8,7 +8,7 @@ n-grams.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -20,13 +20,13 @@ from sklearn.svm import LinearSVC
 
 from spamcli import ngrams
 from spamcli.elmo import ELMo, has_tokens
-from spamcli.ngrams import BITS, Counts, Entries, Linear, Means, TfIdf, Wide
+from spamcli.ngrams import BITS, Entries, Linear, Means, Presence, TfIdf, Wide
 from spamcli.protocols import folds
 from spamcli.settings import BOUND, ClassifierSettings
 from spamcli.word_vectors import WordVectors
 
 SVM_C = 1.0  # of the linear SVM
-SMOOTHING = 0.1  # of naive Bayes: what each n-gram is counted beyond what it occurs
+SMOOTHING = 0.1  # of naive Bayes: in how many messages more of a class each n-gram is held to occur
 STACK_C = 10.0  # of the logistic regression: hardly any regularisation, but a finite answer where classes are separable
 
 
@@ -306,22 +306,20 @@ def _fit_wide(
 
     if vectors is not None:
         means = vectors.means(counted, len(labels))
-        scale = 1 / np.maximum(means.std(axis=0), np.finfo(np.float32).eps)
+        deviation = means.std(axis=0)
+        scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > np.finfo(np.float32).eps)
         weights, unseen, bias = svm(csr_matrix(means * scale))
         part = Linear(Means(vectors.columns), (vectors.vectors @ (weights * scale)).astype(np.float32))
         return Wide((part,)), [unseen], [bias]
     tf_idf = TfIdf.of(counted, len(labels))
-    words = Counts(tf_idf.columns[tf_idf.columns >> BITS > 0])
-    weighed = words.weigh(counted)  # each word n-gram is known, so it has an entry for each of counted's
-    occurrences = replace(weighed, values=counted.values[counted.columns >> BITS > 0])
-    counts, weighed = (_matrix(entries, len(labels), len(words.columns)) for entries in (occurrences, weighed))
-    fitted = {
-        tf_idf: svm(_matrix(tf_idf.weigh(counted), len(labels), len(tf_idf.columns))),
-        words: _over_folds(weighed, held_out, lambda rows: (_log_ratios(counts[rows], labels[rows], files[rows]), 0.0)),
-    }
-    parts = tuple(Linear(weighting, weights.astype(np.float32)) for weighting, (weights, *_) in fitted.items())
-    _, unseen, biases = zip(*fitted.values())
-    return Wide(parts), unseen, biases
+    words = Presence(tf_idf.columns[tf_idf.columns >> BITS > 0])
+    weighed = _matrix(words.weigh(counted), len(labels), len(words.columns))
+    present = weighed.sign()
+    of_svm = svm(_matrix(tf_idf.weigh(counted), len(labels), len(tf_idf.columns)))
+    of_bayes = _over_folds(weighed, held_out, lambda rows: (_log_ratios(present[rows], labels[rows], files[rows]), 0.0))
+    weights, unseen, biases = zip(of_svm, of_bayes)
+    parts = (Linear(weighting, each.astype(np.float32)) for weighting, each in zip((tf_idf, words), weights))
+    return Wide(tuple(parts)), unseen, biases
 
 
 def _matrix(weighed: Entries, num_messages: int, known: int) -> csr_matrix:
@@ -348,8 +346,10 @@ def _svm(matrix: csr_matrix, labels: np.ndarray, source: csr_matrix, seed: int) 
     return weights, float(svm.intercept_[0] + intercepts @ np.asarray(source.mean(axis=0)).ravel())
 
 
-def _log_ratios(counts: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np.ndarray:
+def _log_ratios(present: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np.ndarray:
     """Naive Bayes: log P(n-gram | spam) - log P(n-gram | ham), smoothed, 0 of what does not occur: float64 [known].
+
+    A message that repeats an n-gram has it once: else padding with it would decide.
 
     Of each file ham and spam count the same, whichever there is more of, so that no n-gram is a sign of one because it is
     of a file that has more of it. So a file of ham or spam alone does not count.
@@ -360,7 +360,8 @@ def _log_ratios(counts: csr_matrix, labels: np.ndarray, files: np.ndarray) -> np
         fewest = min(np.count_nonzero(side) for side in sides)
         for side in sides:
             balance[side] = fewest / max(1, np.count_nonzero(side))
-    occurring = np.asarray(counts[balance > 0].sum(axis=0)).ravel() > 0
-    of_class = [np.where(occurring, counts.T @ (balance * (labels == label)) + SMOOTHING, 1.0) for label in (0, 1)]
-    ham, spam = (np.log(number / number[occurring].sum()) for number in of_class)
-    return np.where(occurring, spam - ham, 0.0)
+    messages = [present.T @ (balance * (labels == label)) for label in (0, 1)]
+    occurring, ratios = sum(messages) > 0, np.zeros(present.shape[1])
+    ham, spam = (number[occurring] + SMOOTHING for number in messages)
+    ratios[occurring] = np.log(spam / spam.sum()) - np.log(ham / ham.sum())
+    return ratios

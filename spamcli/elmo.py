@@ -20,7 +20,7 @@ from spamcli.errors import UnavailableError
 from spamcli.settings import BATCH_NUMBERS, BUILTIN, ClassifierSettings
 
 NUM_LAYERS = 3
-_VERSION = 2  # of pooling over the first tokens; in the cache's name: count it up when that or a tokenizer changes
+_VERSION = 3  # of pooling over the first tokens of what is seen; in the cache's name: count it up when these or pooling change
 
 
 class ELMo:

@@ -11,7 +11,7 @@ from itertools import accumulate, combinations
 
 import numpy as np
 
-from spamcli.characters import replace_surrogates
+from spamcli.characters import as_seen
 from spamcli.classifier import Classifier, Features
 from spamcli.elmo import NUM_LAYERS
 from spamcli.model_dir import TrainedModel
@@ -78,7 +78,7 @@ class Explanation:
     """Why a message has its verdict.
 
     Attributes:
-        text: as it was read, with U+FFFD for a lone surrogate.
+        text: what is visible of the message, as `characters.as_seen` has it.
         log_odds: of spam, log(p_spam / (1 - p_spam)), exact also where p_spam is rounded to 1.
         prior_log_odds: of a message without tokens.
         words: in order; `words_together` tokens each, the last perhaps fewer.
@@ -131,7 +131,7 @@ def explain(
     if training_texts is not None and len(training_texts) != len(model.memory.rows):
         raise ValueError(f"the model has {len(model.memory.rows)} training messages. Received: {len(training_texts)}")
     own, threshold = threshold, model.config.settings.threshold if threshold is None else threshold
-    text = replace_surrogates(text)
+    text = as_seen(text)
     spans, together = runs(token_spans(text, model.elmo.tokenize), max_words)
     message = _Message(model, text, spans, threshold)
     singles = [frozenset([word]) for word in range(len(spans))]

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from spamcli.errors import DataError
+from spamcli.model_config import reading
 from spamcli.protocols import normalise
 
-_ARRAYS = ("hashes", "rows", "files", "labels", "vectors")
+_ARRAYS = {  # dtype, dimensions
+    "hashes": (np.uint64, 1), "rows": (np.int32, 1), "files": (np.int8, 1), "labels": (np.int8, 1), "vectors": (np.int8, 2)
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +62,21 @@ class Memory:
             np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "Memory":
-        """Raises: DataError, if it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
-                return cls(*(arrays[name] for name in _ARRAYS), texts)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
+    def load(cls, path: Path, files: int, dim: int) -> "Memory":
+        """Raises: DataError, if it is damaged, names others than so many files, or has vectors of another dim."""
+        with reading(path), np.load(path, allow_pickle=False) as arrays:
+            texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
+            memory = cls(*(arrays[name] for name in _ARRAYS), texts)
+            if not memory._is_as_written(files, dim):
+                raise ValueError("unexpected arrays")
+        return memory
+
+    def _is_as_written(self, files: int, dim: int) -> bool:
+        kinds = {name: (getattr(self, name).dtype, getattr(self, name).ndim) for name in _ARRAYS}
+        if kinds != _ARRAYS or not isinstance(self.texts, list | None) or not all(isinstance(x, str) for x in self.texts or ()):
+            return False
+        lengths = {len(values) for values in vars(self).values() if values is not None}
+        return len(lengths) == 1 and self.vectors.shape[1] == dim and bool(np.isin(self.files, range(files)).all())
 
 
 def hashes(texts: Sequence[str]) -> np.ndarray:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from spamcli.errors import DataError, NotFoundError
 from spamcli.files import finish, unfinished
 from spamcli.settings import POOLINGS, PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
-FORMAT = 5
+FORMAT = 6
 CONFIG = "config.json"
 DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
 
@@ -128,6 +129,15 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
     for path in (directory / name for name in names):
         if not path.is_file() or sha256(path) != path.stem.partition("-")[2]:
             raise DataError(f"{path}: missing, or not as it was written; train again")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises: DataError, whatever else reading a file of a model raises: of a crafted one that may be anything."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
 
 
 def sha256(path: Path) -> str:

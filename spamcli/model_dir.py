@@ -199,4 +199,5 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not heads that this version can read; train again") from error
     wide = Wide.load(directory / files["wide"], len(learned["stack"]) - 2) if "wide" in files else None
-    return config, Classifier(heads, wide, **learned), Memory.load(directory / files["memory"])
+    memory = Memory.load(directory / files["memory"], 1 + len(config.also), heads.input_shape[-1])
+    return config, Classifier(heads, wide, **learned), memory

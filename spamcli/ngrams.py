@@ -3,8 +3,6 @@
 No n-gram is kept, only numbers under its hash. NumPy alone is needed, for training as for prediction.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spamcli.characters import TOKENIZERS
-from spamcli.errors import DataError
+from spamcli.characters import TOKENIZERS, as_seen
+from spamcli.model_config import reading
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
@@ -43,14 +41,14 @@ class Entries:
 
 
 def count(texts: Sequence[str]) -> Entries:
-    """How often each n-gram of a lower-cased text occurs in it."""
-    lowered = [text.lower() for text in texts]
+    """How often each n-gram of a lower-cased text, as it is seen, occurs in it."""
+    lowered = [as_seen(text).lower() for text in texts]
     return _entries([*_characters(*_flat(map(str.split, lowered))), *_words(*_flat(map(_SPLIT, lowered)))])
 
 
 def count_words(texts: Sequence[str]) -> Entries:
-    """How often each word of a lower-cased text occurs in it."""
-    words, message = _flat(_SPLIT(text.lower()) for text in texts)
+    """How often each word of a lower-cased text, as it is seen, occurs in it."""
+    words, message = _flat(_SPLIT(as_seen(text).lower()) for text in texts)
     return _entries([(message << (BITS + 1)) + columns_of(words)])
 
 
@@ -166,21 +164,21 @@ class Means:
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
-    """Weights of word n-grams: columns int64 [known], sorted."""
+class Presence:
+    """Weights of word n-grams that occur, however often: columns int64 [known], sorted."""
 
     columns: np.ndarray
 
     def weigh(self, counted: Entries) -> Entries:
-        """How often each known one occurs, divided by the root of how many a message has; columns are positions in `columns`.
+        """1 / the root of how many different ones a message has, for each known one; columns are positions in `columns`.
 
-        Words follow from one another, so a message twice as long is less than twice the evidence.
+        Words follow from one another, so a message twice as long is less than twice the evidence, and one that repeats itself
+        is none.
         """
-        is_word = counted.columns >> BITS > 0
-        all_words = np.bincount(counted.messages[is_word], counted.values[is_word])
+        different = np.bincount(counted.messages[counted.columns >> BITS > 0])
         known, place = _found(self.columns, counted.columns)
         messages = counted.messages[known]
-        return Entries(messages, place, counted.values[known] / np.sqrt(all_words[messages]))
+        return Entries(messages, place, 1 / np.sqrt(different[messages]))
 
     def count(self, texts: Sequence[str]) -> Entries:
         """What `weigh` takes."""
@@ -194,14 +192,14 @@ def _found(columns: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
     return known, place[known]
 
 
-_WEIGHTINGS = {"tf_idf": TfIdf, "means": Means, "counts": Counts}
+_WEIGHTINGS = {"tf_idf": TfIdf, "means": Means, "presence": Presence}
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
     """A linear score of weighted n-grams or words: weights float32 [known]."""
 
-    weighting: TfIdf | Means | Counts
+    weighting: TfIdf | Means | Presence
     weights: np.ndarray
 
     def scores(self, counted: Entries, num_messages: int) -> np.ndarray:
@@ -237,21 +235,27 @@ class Wide:
     @classmethod
     def load(cls, path: Path, parts: int) -> "Wide":
         """Raises: DataError, if it is damaged, or does not have so many parts."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                read = {name: {} for name in _WEIGHTINGS}
-                for key in arrays:
-                    name, field = key.split(".")
-                    read[name][field] = arrays[key].astype(np.int64) if field == "columns" else arrays[key]
+        with reading(path), np.load(path, allow_pickle=False) as arrays:
+            read = {name: {} for name in _WEIGHTINGS}
+            for key in arrays:
+                name, field = key.split(".")
+                read[name][field] = arrays[key].astype(np.int64) if field == "columns" else arrays[key]
             if any(len({values.shape for values in fields.values()}) > 1 for fields in read.values()):
                 raise ValueError("shapes differ")
             weights = {name: fields.pop("weights") for name, fields in read.items() if fields}
             linear = tuple(Linear(_WEIGHTINGS[name](**read[name]), values) for name, values in weights.items())
-            if len(linear) != parts or any(part.weights.ndim != 1 for part in linear):
+            if len(linear) != parts or not all(map(_is_sound, linear)):
                 raise ValueError("other parts")
-        except (OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
         return cls(linear)
+
+
+def _is_sound(part: Linear) -> bool:
+    """Whether columns rise, and are of words alone where they should be, and numbers are finite, an idf above 0."""
+    columns, weights, idf = part.weighting.columns, part.weights, getattr(part.weighting, "idf", np.ones(1, np.float32))
+    least = 0 if isinstance(part.weighting, TfIdf) else 1 << BITS
+    finite = all(values.dtype == np.float32 and np.isfinite(values).all() for values in (weights, idf))
+    rising = (np.diff(columns) > 0).all() and (columns >= least).all()
+    return weights.ndim == 1 and finite and rising and (idf > 0).all()
 
 
 def _small(values: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import StratifiedGroupKFold
 
+from spamcli.characters import as_seen
 from spamcli.errors import DataError
 from spamcli.messages import Messages
 
@@ -190,8 +191,8 @@ def validation_split(labels: Sequence[int], groups: Sequence[int], seed: int) ->
 
 
 def normalise(text: str) -> str:
-    """What two messages must share to count as the same: lower-cased letters and digits alone."""
-    return "".join(character for character in text.lower() if character.isalnum())
+    """What two messages must share to count as the same: visible letters and digits alone, in lower case."""
+    return "".join(character for character in as_seen(text).lower() if character.isalnum())
 
 
 def distinct(frame: pd.DataFrame) -> pd.DataFrame:

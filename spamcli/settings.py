@@ -6,6 +6,7 @@ BUILTIN = "builtin"  # the handle of the ELMo inside the package
 INVENTED = "invented"  # what --also and --test call the package's own labelled messages
 PROTOCOLS = ("tutorial", "almeida2011", "grouped")
 SEED = 1
+MAX_ALSO = 127  # files to learn from beside the data
 EVEN = 0.5  # the threshold at which ham blocked and spam missed count the same
 BOUND = 8.0  # of a head's log-odds, where there are several: odds of 3,000 to 1; so what stands beside them decides clear cases
 BATCH_NUMBERS = 896 * 1024  # numbers in a layer of one call to an ELMo, padding included: tokens times dim; bounds the memory

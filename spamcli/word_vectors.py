@@ -5,7 +5,6 @@ A linear score of a mean is the mean of each word's score, so a trained model ke
 
 import csv
 import gzip
-import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pooch
+from scipy.sparse import csr_matrix
 
+from spamcli.characters import as_seen
 from spamcli.errors import DataError, NotFoundError
 from spamcli.ngrams import Entries, Means, columns_of, count_words
 from spamcli.settings import STATIC, ClassifierSettings
@@ -49,9 +51,8 @@ class WordVectors:
     def means(self, counted: Entries, num_messages: int) -> np.ndarray:
         """Mean vector of each message's words that have one, 0 without any: float64 [messages, dim]."""
         weighed = Means(self.columns).weigh(counted)
-        result = np.zeros([num_messages, self.vectors.shape[1]])
-        np.add.at(result, weighed.messages, weighed.values[:, None] * self.vectors[weighed.columns])
-        return result
+        shares = csr_matrix((weighed.values, (weighed.messages, weighed.columns)), shape=(num_messages, len(self.columns)))
+        return shares @ self.vectors
 
 
 def of(settings: ClassifierSettings) -> WordVectors | None:
@@ -61,7 +62,12 @@ def of(settings: ClassifierSettings) -> WordVectors | None:
     """
     if settings.static in STATIC:
         return None
-    vectors = read(Path(settings.static))
+    try:
+        vectors = read(Path(settings.static))
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{settings.static}: the model learned with these word vectors; put them back to train again"
+        ) from error
     if vectors.sha256 != settings.vectors:
         raise DataError(f"{settings.static}: other word vectors than the model was trained with; train again")
     return vectors
@@ -69,7 +75,9 @@ def of(settings: ClassifierSettings) -> WordVectors | None:
 
 @lru_cache(maxsize=1)
 def read(path: Path) -> WordVectors:
-    """Lines of a word and its numbers, separated by single spaces; a first line of two numbers, as word2vec writes, is skipped.
+    """Lines of a word and its numbers, separated by single spaces, one more at the end or not.
+
+    A first line of two numbers, as word2vec writes, is skipped.
 
     Args:
         path: UTF-8, as it is or .gz.
@@ -78,23 +86,26 @@ def read(path: Path) -> WordVectors:
     if not path.is_file():
         raise NotFoundError(f"{path}: no such file; --static names one of word vectors as text, or is none or ngrams")
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            first = file.readline().split(" ")
+            first = file.readline().rstrip().split(" ")
             dim, header = (int(first[1]), 1) if len(first) == 2 else (len(first) - 1, 0)
         if not 0 < dim <= MAX_DIM:
             raise ValueError(f"vectors of {dim} numbers")
         table = pd.read_csv(
-            path, sep=" ", header=None, skiprows=header, names=["word", *range(dim)], index_col=False, quoting=csv.QUOTE_NONE,
-            dtype={"word": str, **dict.fromkeys(range(dim), np.float32)}, na_filter=False, encoding="utf-8",
+            path, sep=" ", header=None, skiprows=header, names=["word", *range(dim), "rest"], index_col=False,
+            dtype={"word": str, **dict.fromkeys(range(dim), np.float32), "rest": str}, na_filter=False, encoding="utf-8",
+            quoting=csv.QUOTE_NONE,
         )  # fmt: skip
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise DataError(
             f"{path}: not word vectors as text ({' '.join(str(error).split())}); each line is a word and its numbers"
         ) from error
     vectors = table[list(range(dim))].to_numpy(np.float32)
+    longer = np.flatnonzero(table["rest"].fillna("").str.strip() != "")
+    if len(longer):
+        word = table["word"][longer[0]]
+        raise DataError(f"{path}: {word!r} has more than {dim} numbers, which the first word has; all have as many")
     if not len(table) or not np.isfinite(vectors).all():
         raise DataError(f"{path}: has no vectors, or some that are not finite")
-    columns, rows = np.unique(columns_of(table["word"].str.lower().tolist()), return_index=True)
-    return WordVectors(columns, vectors[rows], digest)
+    columns, rows = np.unique(columns_of([as_seen(word).lower() for word in table["word"]]), return_index=True)
+    return WordVectors(columns, vectors[rows], pooch.file_hash(str(path)))

@@ -1,8 +1,11 @@
 """The `predict` part of `make bench`: files of messages through whole commands, beside a character SVM from a joblib file.
 
-python tests/bench_predict.py DIR INT8_DIR FOLDER   # two models, and a folder to work in; prints one JSON object
+python tests/bench_predict.py MODEL FOLDER [--messages N] [--int8 MODEL]   # a folder to work in; prints one JSON object
+
+With --int8, the same in int8, also what else is put beside the model.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -13,7 +16,6 @@ from pathlib import Path
 from random import Random
 
 ROOT = Path(__file__).parents[1]
-MANY = 100_000
 FLOP = 2 * 2 * 2 * (8 * 512 * 256 + 512 * 256)  # of a token: product and sum, directions, layers; without the char-CNN
 SVM = """
 import csv, sys, joblib
@@ -70,10 +72,18 @@ def train_svm(folder: Path) -> Path:
     return folder / "svm.joblib"
 
 
-def main(model: str, int8: str, folder: Path) -> None:
+def main() -> None:
+    from bench_elmo import product_limit
+
     from spamcli.characters import split_punctuation
 
-    texts = messages(MANY)
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("model")
+    options.add_argument("folder", type=Path)
+    options.add_argument("--messages", type=int, default=100_000)
+    options.add_argument("--int8")
+    given = options.parse_args()
+    folder, texts = given.folder, messages(given.messages)
     with open(folder / "many.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["text"], *([text] for text in texts)])
 
@@ -81,19 +91,19 @@ def main(model: str, int8: str, folder: Path) -> None:
         command = [sys.executable, "-m", "spamcli", "predict", "--model", directory, "-f", folder / "many.csv", *options]
         return timed([*command, "-o", folder / "out.csv"])
 
-    found = {"messages": MANY, "tokens": sum(len(split_punctuation(text)) for text in texts)}
-    found["float32"], expected = predict(model), labels(folder / "out.csv")
-    found["verdict only"], alone = predict(model, "--verdict-only"), labels(folder / "out.csv")
-    found["int8"], smaller = predict(int8), labels(folder / "out.csv")
-    found["svm"] = timed([sys.executable, "-c", SVM, ROOT, train_svm(folder), folder / "many.csv", folder / "svm.csv"])
-    found["verdict only differs"] = sum(a != b for a, b in zip(expected, alone, strict=True))
-    found["int8 differs"] = sum(a != b for a, b in zip(expected, smaller, strict=True))
-    from bench_elmo import product_limit
-
-    limit = product_limit("float32")
-    found["limit"], found["share"] = limit, found["tokens"] * FLOP / found["float32"][0] / limit
+    found = {"messages": len(texts), "tokens": sum(len(split_punctuation(text)) for text in texts)}
+    found["float32"], expected = predict(given.model), labels(folder / "out.csv")
+    assert len(expected) == len(texts)
+    found["limit"] = product_limit("float32")
+    found["share"] = found["tokens"] * FLOP / found["float32"][0] / found["limit"]
+    if given.int8:
+        found["verdict only"], alone = predict(given.model, "--verdict-only"), labels(folder / "out.csv")
+        found["int8"], smaller = predict(given.int8), labels(folder / "out.csv")
+        found["svm"] = timed([sys.executable, "-c", SVM, ROOT, train_svm(folder), folder / "many.csv", folder / "svm.csv"])
+        found["verdict only differs"] = sum(a != b for a, b in zip(expected, alone, strict=True))
+        found["int8 differs"] = sum(a != b for a, b in zip(expected, smaller, strict=True))
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main()

@@ -18,14 +18,14 @@ COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and w
 
 def check_message(model, text: str) -> None:
     """One verdict in [0, 1], the same tokens whatever reads them, one line of output that commands nothing."""
-    from spamcli.characters import MAX_TOKENS, TOKENIZERS, encode_tokens, first_tokens
+    from spamcli.characters import MAX_TOKENS, TOKENIZERS, as_seen, encode_tokens, first_tokens
     from spamcli.cli.verdicts import row, verdict_line
     from spamcli.prediction import predict
     from spamcli.records import Record, json_line
 
     for name, tokenize in TOKENIZERS.items():
         tokens = first_tokens([text], name)[text]
-        assert tokens == tokenize(text)[:MAX_TOKENS] and all(tokens)
+        assert tokens == tokenize(as_seen(text))[:MAX_TOKENS] and all(tokens)
         ids = encode_tokens(tokens, 20)
         assert ids.shape == (len(tokens), 20) and ((ids > 0) & (ids < 262)).all()
     (verdict,) = predict(model, [text])

@@ -51,6 +51,11 @@ def test_the_invented_messages_have_a_name():
     assert invented.tested(TINY_MESSAGES) == TINY_MESSAGES and len(read_also(str(TINY_MESSAGES))) == 40
 
 
+def test_files_have_numbers_of_a_byte(cli, others):
+    refused = cli("train", "--data", TINY_MESSAGES, *["--also", others] * 128)
+    assert refused.exit_code == 2 and "at most 127 files" in refused.stderr
+
+
 def test_a_model_says_what_it_also_learned_from(cli, tiny_elmo, others, tmp_path):
     options = ["--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--json"]
     plain = json.loads(cli("train", *options, "--model", "plain").stdout)

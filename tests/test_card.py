@@ -55,8 +55,17 @@ def test_its_command_trains_the_same_model(trained, cli):
 
 def test_every_choice_is_in_the_command(trained):
     config = trained[0].config
-    data = {**config.data, "text_column": "body", "label_column": "kind", "spam_labels": ["promo", "bad"], "raw": True}
-    words = shlex.split(command(replace(config, data=data, seed=7)))
+    data = {
+        **config.data,
+        "text_column": "body",
+        "label_column": "kind",
+        "spam_labels": ["promo", "bad"],
+        "raw": True,
+        "skip_bad": True,
+    }
+    classifier = {**config.classifier, "precision": "int8"}
+    words = shlex.split(command(replace(config, data=data, seed=7, classifier=classifier)))
     for pair in (["--text-column", "body"], ["--label-column", "kind"], ["--spam-label", "promo,bad"], ["--seed", "7"]):
         assert words[words.index(pair[0]) + 1] == pair[1]
-    assert "--raw" in words and words[words.index("--epochs") + 1] == "2" and words[words.index("--static") + 1] == "ngrams"
+    assert {"--raw", "--skip-bad", "--quantize"} <= set(words)
+    assert words[words.index("--epochs") + 1] == "2" and words[words.index("--static") + 1] == "ngrams"

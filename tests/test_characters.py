@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcli import characters
-from spamcli.characters import MAX_TOKENS, TOKENIZERS, encode_tokens, first_tokens, replace_surrogates, sentence_marks
+from spamcli.characters import MAX_TOKENS, TOKENIZERS, as_seen, encode_tokens, first_tokens, replace_surrogates, sentence_marks
 
 # Any code point, surrogates and NUL too, and often the ones that the tokenizers treat in a way of their own.
 SPECIAL = "aZ9é'’.!?-_#£€@\t\n\r \x00\x85\xa0\u3000😀\ud83d\ude00"
@@ -156,5 +156,43 @@ def test_first_tokens_are_the_tokenizers(texts, tokenizer, cap):
         warnings.simplefilter("always")
         patch.setattr(characters, "MAX_TOKENS", cap)
         first = first_tokens(texts, tokenizer)
-    assert first == {text: TOKENIZERS[tokenizer](text)[:cap] for text in texts}
-    assert bool(seen) == any(len(TOKENIZERS[tokenizer](text)) > cap for text in texts)
+    assert first == {text: TOKENIZERS[tokenizer](as_seen(text))[:cap] for text in texts}
+    assert bool(seen) == any(len(TOKENIZERS[tokenizer](as_seen(text))) > cap for text in texts)
+
+
+def test_as_seen():
+    """Family, flag and heart lose the joiners and selectors that no one sees; accents stay, and letters of any script."""
+    assert as_seen("f\x01re\x7fe\u3164pri\ufffaze\u2800now \u202edrawkcab\u202c!") == "free prize now backward!"
+    assert as_seen("a \u202ecb\nd") == "a bc\nd"
+    assert as_seen("fr\u200bee \ufeffpri\u00adze\u2060\u202e!") == "free prize!"
+    assert (
+        as_seen("\U0001f468\u200d\U0001f469 \u2764\ufe0f \U0001f3f4\U000e0067\U000e007f")
+        == "\U0001f468\U0001f469 \u2764 \U0001f3f4"
+    )
+    for text in ("plain \t\r\n\x0b\x85", "café cafe\u0301", "привет 你好 שלום", "£5 \u20ac \u2026", ""):
+        assert as_seen(text) == text
+    assert as_seen("\ud83d\ude00 \ud83d") == "\U0001f600 \ufffd"
+
+
+def test_of_all_characters_no_letter_or_mark_that_is_seen_is_left_out():
+    """Of Unicode's formatting characters those stay that Arabic, Syriac, Kaithi and Egyptian writing and annotations show."""
+    everything = {chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000}
+    left = set(as_seen("".join(sorted(everything))))
+    gone = {character: unicodedata.category(character) for character in everything - left}
+    assert {character for character, kind in gone.items() if kind in ("Lo", "So")} == set("\u115f\u1160\u2800\u3164\uffa0")
+    kinds = list(gone.values())
+    assert set(kinds) <= {"Cc", "Cf", "Mn", "Cn", "Lo", "So"} and kinds.count("Mn") < 300 and kinds.count("Cc") == 24
+    formatting = {ord(character) for character in left if unicodedata.category(character) == "Cf"}
+    shown = {
+        0x6DD,
+        0x70F,
+        0x890,
+        0x891,
+        0x8E2,
+        0x110BD,
+        0x110CD,
+        *range(0x600, 0x606),
+        *range(0xFFF9, 0xFFFC),
+        *range(0x13430, 0x13460),
+    }
+    assert formatting <= shown

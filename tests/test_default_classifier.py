@@ -64,7 +64,7 @@ def test_what_the_package_holds_is_small_enough():
 def test_it_has_not_learned_from_what_measures_it(config, spam_csv):
     from spamcli.protocols import split, unseen_by
 
-    memory = Memory.load(DEFAULT_CLASSIFIER / config[2]["memory"])
+    memory = Memory.load(DEFAULT_CLASSIFIER / config[2]["memory"], files=2, dim=512)
     measuring = read_messages(invented.MEASURING).frame["text"]
     assert not memory.knows(measuring).any() and memory.knows(read_messages(invented.TRAINING).frame["text"]).all()
     tutorial = split(read_messages(spam_csv), "tutorial", 1)
@@ -76,6 +76,14 @@ def test_it_has_not_learned_from_what_measures_it(config, spam_csv):
 def test_it_judges_as_a_person_would():
     classifier = SpamClassifier.load()
     assert [verdict.label for verdict in classifier.predict(HAM + SPAM)] == ["ham"] * len(HAM) + ["spam"] * len(SPAM)
+
+
+@pytest.mark.parametrize("text", HAM + SPAM)
+def test_what_no_one_sees_changes_no_verdict(text):
+    """Zero-width characters or controls between all others, fillers for spaces, all backwards under an override."""
+    ways = [text, "\u200b".join(text), "\x01".join(text), text.replace(" ", "\u3164"), "\u202e" + text[::-1] + "\u202c"]
+    plain, *others = (verdict.p_spam for verdict in SpamClassifier.load().predict(ways))
+    assert others == pytest.approx([plain] * len(others), abs=1e-6)
 
 
 def test_what_it_cannot_read_is_not_confident_spam():

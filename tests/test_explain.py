@@ -249,7 +249,7 @@ def test_parts_of_the_default_recipe_by_hand(wide):
 def test_shades_cover_the_text_exactly(model, text, max_words):
     explanation = explain(model, text, max_words=max_words)
     pieces = shades(explanation)
-    assert "".join(piece for piece, _ in pieces) == explanation.text == characters.replace_surrogates(text)
+    assert "".join(piece for piece, _ in pieces) == explanation.text == characters.as_seen(text)
     assert [piece for piece, strength in pieces if strength] == [word.token for word in explanation.words]
     largest = max([abs(word.contribution) for word in explanation.words], default=1)
     for word, (_, strength) in zip(explanation.words, [piece for piece in pieces if piece[1]]):
@@ -286,7 +286,7 @@ def test_max_words_is_at_least_one(model):
 def test_any_text_is_explained_and_is_json(model, text):
     explanation = explain(model, text)
     values = json.loads(json.dumps(explanation.to_dict(), allow_nan=False))
-    assert len(values["words"]) == len(model.elmo.tokenize(text)) and len(values["layers"]) == 3
+    assert len(values["words"]) == len(model.elmo.tokenize(characters.as_seen(text))) and len(values["layers"]) == 3
     assert "".join(piece for piece, _ in shades(explanation)) == values["text"]
     values["text"].encode("utf-8")
 

@@ -7,8 +7,8 @@ import spamcli
 
 PACKAGE = Path(spamcli.__file__).parent
 ORDER = (
-    "errors files fetching settings model_config rows tables records collection messages invented sources protocols metrics "
-    "budget memory characters saved_model modules bilm elmo ngrams word_vectors runtime classifier onnx_graph conversion "
+    "errors files fetching settings model_config characters rows tables records collection messages invented sources protocols "
+    "metrics budget memory saved_model modules bilm elmo ngrams word_vectors runtime classifier onnx_graph conversion "
     "model_dir training evaluation attacks baselines comparison prediction explain assessment doctor report cli "
     "__main__"
 ).split()

@@ -6,6 +6,7 @@ import pytest
 from spamcli.errors import DataError
 from spamcli.memory import Memory, hashes, unit
 
+ARRAYS = ("hashes", "rows", "files", "labels", "vectors")
 TEXTS = ["Win a PRIZE now!", "see you at six", "", "!!!"]
 MIXED = np.array([[3, 4], [0, 2], [np.nan, np.nan], [-1, 0]], np.float32)
 
@@ -42,8 +43,8 @@ def test_nearest_by_hand(memory):
 def test_saved_and_loaded(tmp_path, keep):
     memory = Memory.of(TEXTS, [10, 11, 12, 13], [0, 0, 1, 1], [1, 0, 0, 0], MIXED, keep_texts=keep)
     memory.save(tmp_path / "memory.npz")
-    loaded = Memory.load(tmp_path / "memory.npz")
-    for name in ("hashes", "rows", "labels", "vectors"):
+    loaded = Memory.load(tmp_path / "memory.npz", 2, 2)
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(memory, name))
     assert loaded.texts == (TEXTS if keep else None)
 
@@ -52,10 +53,26 @@ def test_saved_and_loaded(tmp_path, keep):
 def test_damaged_memory_is_a_data_error(tmp_path, content):
     (tmp_path / "memory.npz").write_bytes(content)
     with pytest.raises(DataError, match="memory.npz: damaged"):
-        Memory.load(tmp_path / "memory.npz")
+        Memory.load(tmp_path / "memory.npz", 2, 2)
 
 
 def test_pickles_are_not_read(tmp_path):
     np.savez(tmp_path / "memory.npz", hashes=np.array([{}], object))
     with pytest.raises(DataError, match="damaged"):
-        Memory.load(tmp_path / "memory.npz")
+        Memory.load(tmp_path / "memory.npz", 2, 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": np.zeros(3, np.int32)}, {"labels": np.zeros(4, np.int32)}, {"vectors": np.zeros(4, np.int8)},
+        {"files": np.full(4, 2, np.int8)}, {"files": np.full(4, -1, np.int8)}, {"hashes": np.array(["x"] * 4)},
+        {"vectors": np.zeros([4, 3], np.int8)}, {"texts": np.frombuffer(b'["a", 1, "", ""]', np.uint8)},
+        {"texts": np.frombuffer(b'{"a": 1}', np.uint8)}, {"texts": np.frombuffer(b"[" * 99999, np.uint8)},
+
+    ],
+)  # fmt: skip
+def test_memory_of_other_shapes_is_refused(tmp_path, memory, wrong):
+    np.savez(tmp_path / "memory.npz", **{**{name: getattr(memory, name) for name in ARRAYS}, **wrong})
+    with pytest.raises(DataError, match="damaged"):
+        Memory.load(tmp_path / "memory.npz", 2, 2)

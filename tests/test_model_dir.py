@@ -40,7 +40,7 @@ def test_read_back_it_gives_the_same_verdicts(trained, saved):
 
 def test_config_holds_all_that_made_it(saved):
     config = json.loads((saved / "config.json").read_text())
-    assert config["format"] == 5 and config["protocol"] == "grouped" and config["seed"] == 1
+    assert config["format"] == 6 and config["protocol"] == "grouped" and config["seed"] == 1
     assert config["classifier"] == asdict(replace(RECIPES["wide-and-deep"], epochs=2))
     assert len(config["elmo"]["fingerprint"]) == len(config["data"]["sha256"]) == 64
     assert set(config["versions"]) == {"spamcli", "tensorflow", "keras", "scikit-learn"}

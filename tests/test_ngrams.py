@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from spamcli.characters import TOKENIZERS
+from spamcli.characters import TOKENIZERS, as_seen
 from spamcli.errors import DataError
-from spamcli.ngrams import BITS, Counts, Entries, Linear, TfIdf, Wide, columns_of, count
+from spamcli.ngrams import BITS, Entries, Linear, Presence, TfIdf, Wide, columns_of, count
 
 TEXTS = ["Free entry, claim your prize now", "free FREE free prize", "see you there then", "okay then see you there then"]
 SPLIT = TOKENIZERS["punctuation"]
@@ -19,8 +19,8 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
 
 def plain(text: str) -> tuple[Counter, Counter]:
     """Character and word n-grams with loops."""
-    words = SPLIT(text.lower())
-    padded = [f" {word} " for word in text.lower().split()]
+    lowered = as_seen(text).lower()
+    words, padded = SPLIT(lowered), [f" {word} " for word in lowered.split()]
     characters = Counter(word[i : i + n] for word in padded for n in (2, 3, 4, 5) for i in range(len(word) - n + 1))
     return characters, Counter(words) + Counter(zip(words, words[1:]))
 
@@ -79,7 +79,7 @@ def wide() -> Wide:
     """Both parts that stand beside the heads, with random weights."""
     entries, random = count(TEXTS), np.random.default_rng(0)
     tf_idf = TfIdf.of(entries, len(TEXTS))
-    weightings = tf_idf, Counts(tf_idf.columns[tf_idf.columns >> BITS > 0])
+    weightings = tf_idf, Presence(tf_idf.columns[tf_idf.columns >> BITS > 0])
     return Wide(tuple(Linear(each, random.normal(size=len(each.columns)).astype(np.float32)) for each in weightings))
 
 
@@ -92,12 +92,20 @@ def test_scores_by_hand():
             assert total == pytest.approx(sum(weighed.values[mine] * part.weights[weighed.columns[mine]]))
 
 
-def test_counts_are_divided_by_the_root_of_the_number_of_word_ngrams():
-    """Of all of them, also of those that training has not shown."""
+def test_presence_is_divided_by_the_root_of_the_number_of_different_word_ngrams():
+    """Of all of them, also of those that training has not shown; what is said again changes nothing."""
     column = columns_of(["prize"])
-    weighed = Counts(column).weigh(count(["A PRIZE, a prize", "no", "prize"]))
+    weighed = Presence(column).weigh(count(["A PRIZE, a prize", "no", "prize"]))
     assert weighed.messages.tolist() == [0, 2] and weighed.columns.tolist() == [0, 0]
-    assert weighed.values == pytest.approx([2 / np.sqrt(5 + 4), 1.0])
+    assert weighed.values == pytest.approx([1 / np.sqrt(3 + 3), 1.0])  # a, prize, ","; a prize, "prize ,", ", a"
+
+
+def test_what_is_invisible_changes_nothing():
+    seen, hidden = (
+        count([text]) for text in ("claim your PRIZE \u2764", "cl\u200baim yo\u00adur \ufeffPRI\u2060ZE \u2764\ufe0f\u202e")
+    )
+    np.testing.assert_array_equal(seen.columns, hidden.columns)
+    np.testing.assert_array_equal(seen.values, hidden.values)
 
 
 def test_what_training_never_showed_has_no_say():
@@ -129,12 +137,20 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="damaged"):
         Wide.load(path, 2)
-    columns, weights = np.zeros(3, np.int32), np.zeros(3)
+    columns, numbers = np.arange(3, dtype=np.int32), np.ones(3, np.float32)
+    sound = {"tf_idf.columns": columns, "tf_idf.idf": numbers, "tf_idf.weights": numbers}
+    np.savez(path, **sound)
+    Wide.load(path, 1)
     for wrong in (
-        {"tf_idf.columns": columns, "tf_idf.idf": np.zeros(2), "tf_idf.weights": weights},
-        {"tf_idf.columns": columns, "tf_idf.weights": weights},
-        {"counts.columns": columns, "counts.weights": weights, "counts.surprise": weights},
-        {"other.columns": columns, "other.weights": weights},
+        {**sound, "tf_idf.idf": numbers[:2]},
+        {**sound, "tf_idf.idf": numbers - 1},
+        {**sound, "tf_idf.idf": numbers.astype(str)},
+        {**sound, "tf_idf.columns": columns[::-1]},
+        {**sound, "tf_idf.weights": numbers * np.float32("nan")},
+        {"tf_idf.columns": columns, "tf_idf.weights": numbers},
+        {"presence.columns": columns, "presence.weights": numbers},  # which are of characters
+        {"presence.columns": columns + (1 << BITS), "presence.weights": numbers, "presence.surprise": numbers},
+        {"other.columns": columns, "other.weights": numbers},
         {"columns": columns},
     ):
         np.savez(path, **wrong)

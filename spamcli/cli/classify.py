@@ -35,7 +35,7 @@ from spamcli.cli.terminal import (
 from spamcli.cli.verdicts import Seen, row, table_line, verdict_line
 from spamcli.errors import DataError, SpamcliError
 from spamcli.records import FORMS, STREAM, Record, form_of, read, write
-from spamcli.settings import BUILTIN, INVENTED, POOLINGS, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
+from spamcli.settings import BUILTIN, INVENTED, MAX_ALSO, POOLINGS, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
 
 
 @click.command()
@@ -128,6 +128,8 @@ def train(
     except ValueError as error:
         wrong = "--max-ham-blocked" if static in (None, "none") else f"--static {static}"
         raise click.UsageError(f"{wrong} is not for --recipe {recipe}, the tutorial's and nothing else.") from error
+    if len(also) > MAX_ALSO:
+        raise click.UsageError(f"--also takes at most {MAX_ALSO} files; put some together.")
     from spamcli import invented, messages, protocols, word_vectors
 
     if static not in (None, *STATIC):

@@ -84,6 +84,8 @@ def command(config: ModelConfig) -> str:
     words += ["--pooling", settings.pooling, "--static", settings.static]
     words += [word for file in config.also for word in ("--also", file["name"])]
     words += ["--max-ham-blocked", str(settings.max_ham_blocked)] if settings.max_ham_blocked is not None else []
+    words += ["--quantize"] if settings.precision == "int8" else []
+    words += ["--skip-bad"] if config.data["skip_bad"] else []
     words += ["--raw"] if config.data["raw"] else []
     for option in ("text_column", "label_column"):
         words += [f"--{option.replace('_', '-')}", config.data[option]] if config.data[option] else []
