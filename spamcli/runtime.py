@@ -73,17 +73,22 @@ class Runtime:
         """
         first = first_tokens(texts, self.config.elmo["tokenizer"])
         tokens = [first[text] for text in texts]
-        static = self._static(texts)
         result, open_ = np.full(len(texts), self.prior), np.array([bool(message) for message in tokens], bool)
+        static = None
         if certain and self.wide:
+            static = self._static(texts)
             bounds = self._bounds(static)
             known = certain(bounds) & open_
             result[known], open_ = bounds[0, known], open_ & ~known
         order = np.array(sorted(np.flatnonzero(open_), key=lambda i: len(tokens[i])), int)
         rows = [order[batch.start : batch.stop] for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens)]
+
+        def judge(batch: np.ndarray) -> np.ndarray:
+            beside = self._static([texts[i] for i in batch]) if static is None else static[batch]
+            return self._session.run([tokens[i] for i in batch], beside)[0]
+
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            judged = threads.map(lambda batch: self._session.run([tokens[i] for i in batch], static[batch])[0], rows)
-            for batch, p_spam in zip(rows, judged):
+            for batch, p_spam in zip(rows, threads.map(judge, rows)):
                 result[batch] = p_spam
         return result
 

@@ -1,8 +1,8 @@
 """The `predict` part of `make bench`: files of messages through whole commands, beside a character SVM from a joblib file.
 
-python tests/bench_predict.py MODEL FOLDER [--messages N] [--int8 MODEL]   # a folder to work in; prints one JSON object
+python tests/bench_predict.py MODEL FOLDER [--messages N] [--alone]   # a folder to work in; prints one JSON object
 
-With --int8, the same in int8, also what else is put beside the model.
+Not alone, the same model in int8, and where the verdict alone is asked for, and the SVM are measured beside it.
 """
 
 import argparse
@@ -12,10 +12,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 ROOT = Path(__file__).parents[1]
+COLLECTION = ROOT / "data" / "spam.csv"
 FLOP = 2 * 2 * 2 * (8 * 512 * 256 + 512 * 256)  # of a token: product and sum, directions, layers; without the char-CNN
 SVM = """
 import csv, sys, joblib
@@ -29,18 +33,15 @@ with open(sys.argv[3], encoding="utf-8", newline="") as file, open(sys.argv[4], 
 """
 
 
-def messages(count: int) -> list[str]:
+def messages(count: int) -> Iterator[str]:
     """The collection's messages, each time with another small edit, so that none comes twice."""
-    sys.path.insert(0, str(ROOT))
     from spamcli.messages import read_messages
 
-    random, known = Random(1), read_messages(ROOT / "data" / "spam.csv").frame["text"].tolist()
-    edited = []
+    random, known = Random(1), read_messages(COLLECTION).frame["text"].tolist()
     for number in range(count):
         words = known[number % len(known)].split() or ["?"]
         words.insert(random.randrange(len(words) + 1), str(number))
-        edited.append(" ".join(words))
-    return edited
+        yield " ".join(words)
 
 
 def timed(command: list) -> tuple[float, float]:
@@ -58,50 +59,69 @@ def labels(path: Path) -> list[str]:
         return [row["label"] for row in csv.DictReader(file)]
 
 
-def train_svm(folder: Path) -> Path:
-    """The tuned character SVM, trained on the tutorial's rows, in a file as its users keep it."""
+def prepare(model: Path, folder: Path) -> None:
+    """What is measured beside it: the model in int8; the tuned character SVM, of the tutorial's rows, in a joblib file."""
     import joblib
 
+    from spamcli import conversion, model_dir
     from spamcli.baselines import fit_baseline
     from spamcli.messages import read_messages
     from spamcli.protocols import near_copy_groups, split
 
-    train = split(read_messages(ROOT / "data" / "spam.csv"), "tutorial", 1).train
+    train = split(read_messages(COLLECTION), "tutorial", 1).train
     texts, groups = train["text"].tolist(), near_copy_groups(train["text"].tolist())
     joblib.dump(fit_baseline("chars", texts, train["label"].to_numpy(), groups, 1).estimator, folder / "svm.joblib")
-    return folder / "svm.joblib"
+    trained = model_dir.load(model)
+    onnx = conversion.convert(trained.elmo, trained.classifier, texts, None, "int8")
+    model_dir.save(replace(trained, onnx=onnx), folder / "int8")
+
+
+def write_messages(path: Path, count: int) -> int:
+    """How many tokens they have."""
+    from spamcli.characters import split_punctuation
+
+    tokens = 0
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text"])
+        for text in messages(count):
+            writer.writerow([text])
+            tokens += len(split_punctuation(text))
+    return tokens
+
+
+def product_limit() -> float:
+    import bench_elmo
+
+    return bench_elmo.product_limit("float32")
 
 
 def main() -> None:
-    from bench_elmo import product_limit
-
-    from spamcli.characters import split_punctuation
-
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("model")
+    options.add_argument("model", type=Path)
     options.add_argument("folder", type=Path)
     options.add_argument("--messages", type=int, default=100_000)
-    options.add_argument("--int8")
+    options.add_argument("--alone", action="store_true")
     given = options.parse_args()
-    folder, texts = given.folder, messages(given.messages)
-    with open(folder / "many.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+    many, out = given.folder / "many.csv", given.folder / "out.csv"
 
-    def predict(directory: str, *options) -> tuple[float, float]:
-        command = [sys.executable, "-m", "spamcli", "predict", "--model", directory, "-f", folder / "many.csv", *options]
-        return timed([*command, "-o", folder / "out.csv"])
+    def predict(model: Path, *options) -> tuple[float, float]:
+        return timed([sys.executable, "-m", "spamcli", "predict", "--model", model, "-f", many, "-o", out, *options])
 
-    found = {"messages": len(texts), "tokens": sum(len(split_punctuation(text)) for text in texts)}
-    found["float32"], expected = predict(given.model), labels(folder / "out.csv")
-    assert len(expected) == len(texts)
-    found["limit"] = product_limit("float32")
+    # In processes of their own: what this one holds would count as memory of those that it starts.
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as apart:
+        found = {"messages": given.messages, "tokens": apart.apply(write_messages, [many, given.messages])}
+        found["float32"], expected = predict(given.model), labels(out)
+        assert len(expected) == given.messages
+        if not given.alone:
+            apart.apply(prepare, [given.model, given.folder])
+            found["verdict only"], alone = predict(given.model, "--verdict-only"), labels(out)
+            found["int8"], smaller = predict(given.folder / "int8"), labels(out)
+            found["svm"] = timed([sys.executable, "-c", SVM, ROOT, given.folder / "svm.joblib", many, out])
+            found["verdict only differs"] = sum(a != b for a, b in zip(expected, alone, strict=True))
+            found["int8 differs"] = sum(a != b for a, b in zip(expected, smaller, strict=True))
+        found["limit"] = apart.apply(product_limit)
     found["share"] = found["tokens"] * FLOP / found["float32"][0] / found["limit"]
-    if given.int8:
-        found["verdict only"], alone = predict(given.model, "--verdict-only"), labels(folder / "out.csv")
-        found["int8"], smaller = predict(given.int8), labels(folder / "out.csv")
-        found["svm"] = timed([sys.executable, "-c", SVM, ROOT, train_svm(folder), folder / "many.csv", folder / "svm.csv"])
-        found["verdict only differs"] = sum(a != b for a, b in zip(expected, alone, strict=True))
-        found["int8 differs"] = sum(a != b for a, b in zip(expected, smaller, strict=True))
     print(json.dumps(found))
 
 
