@@ -136,7 +136,7 @@ def reading(path: Path) -> Iterator[None]:
     """Raises: DataError, whatever else reading a file of a model raises: of a crafted one that may be anything."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # zip, lzma, tokenize and NumPy raise whatever they like
         raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
 
 
