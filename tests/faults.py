@@ -3,7 +3,8 @@
 The real command runs under strace, once to number these calls, and then once for each of them, in a folder of its own that
 holds its home, caches and temporary files, too. Killed before call n means that all calls before it have been made. Then what
 was there before or what was to come has to be there, whole, and the same command once more has to succeed and leave nothing
-behind. Results are lines of work/faults/<version of the code>/results.jsonl; what is there is not tried again.
+behind. Results are lines of work/faults/<version of the code>/results.jsonl; what is there is not tried again. Several such
+processes may run beside one another, each with other verbs, once one of them has made what the verbs read.
 
     python tests/faults.py [VERB...] [--most TRIALS-A-VERB]
 """
@@ -182,7 +183,7 @@ def kept(file: Path) -> list[dict]:
 def try_all(verb: Verb, most: int, folder: Path, file: Path) -> dict[tuple[str, str], int]:
     """Add to the results what is not yet there, at most so many of a sampled verb; returns how many points there are."""
     done = {(row["verb"], row["fault"], row["call"], row["number"]) for row in kept(file)}
-    trials, there = Trials(verb, folder / "inputs" / "here", folder / "box"), {}
+    trials, there = Trials(verb, folder / "inputs" / "here", folder / verb.name.replace(" ", "-")), {}
     trials.record()
     for fault in (KILLED, FULL):
         points = [point for each, point in trials.faults() if each == fault]
