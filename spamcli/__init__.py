@@ -3,6 +3,7 @@
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras asks at its first import, and knows others
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime writes an id into the user's cache, and sends it
 
 __version__ = "0.1.0"
 __all__ = ["SpamClassifier", "Verdict"]

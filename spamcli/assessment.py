@@ -90,7 +90,7 @@ def assess(
 def _own_split(config: ModelConfig, options: Options) -> Split | None:
     """What the model was trained and tested on; None, if its file is not there and nothing that is asked for needs it."""
     try:
-        return model_dir.read_split(config, options.data or Path(config.data["path"]))
+        return model_dir.read_split(config, options.data or model_dir.data_path(config))
     except SpamcliError:
         if not options.test or options.data or options.baseline or options.attack:
             raise
@@ -102,7 +102,7 @@ def _assess_recipe(model, elmo, max_batch_tokens, cache, options: Options, progr
     saved = model_dir.load(model, elmo, cache, max_batch_tokens, options.trust_module) if model else None
     config = saved and saved.config
     messages = read_messages(
-        options.data or Path(config.data["path"] if config else DATA), **(config.reading if config else {})
+        options.data or (model_dir.data_path(config) if config else Path(DATA)), **(config.reading if config else {})
     )
     recipe = evaluation.Recipe(
         saved.elmo if saved else ELMo(elmo or BUILTIN, cache, max_batch_tokens, trust_module=options.trust_module),

@@ -9,7 +9,7 @@ import hashlib
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,8 @@ class ELMo:
         """Go on without: what it holds can be made again. A damaged file is thrown away, a full disk's is not."""
         warnings.warn(f"{self.cache.path}: the cache is not used any more ({error})", stacklevel=2)
         if not isinstance(error, sqlite3.OperationalError):
-            self.cache.path.unlink(missing_ok=True)
+            with suppress(OSError):  # whose folder cannot be written
+                self.cache.path.unlink()
         self.cache = None
 
     def _call(self, tokens: list[list[str]]) -> np.ndarray:

@@ -185,7 +185,7 @@ def evaluate_recipe(recipe: Recipe, plan: Plan, protocol: str, about: str, progr
     for number, (run, learn, test) in enumerate(jobs):
         progress("training afresh", number, len(jobs))
         with timed(seconds, "train"):
-            seed = recipe.seed + run
+            seed = (recipe.seed + run) % 2**32
             groups, files = plan.groups_of(learn), plan.sources_of(learn)
             classifier = training.learn(features[learn], labels[learn], groups, recipe.settings, seed, files)
         with timed(seconds, "test"):

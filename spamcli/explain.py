@@ -18,6 +18,8 @@ from spamcli.model_dir import TrainedModel
 
 MAX_WORDS = 200  # left out one by one; of more, runs of several, so that at most MAX_WORDS ** 2 tokens are read for it
 PAIRED_WORDS = 40  # up to so many, every two are left out together in search of a flip
+PAIRED_CHARACTERS = 2**22  # and so many characters at most are read for it, about
+TOGETHER = 2**20  # characters that are read together; bounds the memory
 NEAREST = 3  # training messages
 
 Span = tuple[int, int]  # start and end in a text
@@ -206,13 +208,17 @@ class _Message:
         return self.p_spam[frozenset()] >= self.threshold
 
     def read(self, deletions: Sequence[Deletion]) -> Features:
-        """Features of what each deletion leaves."""
-        texts = [without(self.text, self.spans, deletion) for deletion in deletions]
-        features = Features.of(self.elmo, texts, static=self.model.classifier.wide)
-        log_odds = self.model.classifier.log_odds(features)
-        self.p_spam |= zip(deletions, self.model.classifier.probabilities(log_odds, features).tolist())
-        self.log_odds |= zip(deletions, log_odds.tolist())
-        return features
+        """What each deletion leaves; returns the features of the first ones."""
+        several, read = max(1, TOGETHER // max(1, len(self.text))), None
+        for start in range(0, len(deletions), several):
+            some = deletions[start : start + several]
+            texts = [without(self.text, self.spans, deletion) for deletion in some]
+            features = Features.of(self.elmo, texts, static=self.model.classifier.wide)
+            log_odds = self.model.classifier.log_odds(features)
+            self.p_spam |= zip(some, self.model.classifier.probabilities(log_odds, features).tolist())
+            self.log_odds |= zip(some, log_odds.tolist())
+            read = read or features
+        return read
 
     def ranked(self, deletions: Sequence[Deletion]) -> list[Deletion]:
         """Deletions, those first that leave least of the present verdict."""
@@ -228,7 +234,11 @@ def _flip(message: _Message, own: float | None, words_together: int, max_words: 
     """Leave out each word; every two; then, since exact search is exponential, greedily, and put back what can be."""
     n = len(message.spans)
     singles = [frozenset([word]) for word in range(n)]
-    pairs = [frozenset(pair) for pair in combinations(range(n), 2)] if words_together == 1 and n <= PAIRED_WORDS else []
+    pairs = (
+        [frozenset(pair) for pair in combinations(range(n), 2)]
+        if words_together == 1 and n <= PAIRED_WORDS and n**2 * len(message.text) < PAIRED_CHARACTERS
+        else []
+    )
     found = message.flipped_by(singles) or message.flipped_by(pairs)
     step = -(-words_together * n**3 // (3 * max_words**2))  # bounds the tokens read, n ** 2 * tokens / (3 * step)
     deletion = found[0] if found else _greedy(message, step)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 from spamcli import collection
 from spamcli.errors import DataError, NotFoundError
 from spamcli.model_config import reading_fingerprint
-from spamcli.rows import TEXT_COLUMNS, Lines, check_is_text, find_column, rows
+from spamcli.rows import TEXT_COLUMNS, Lines, check_is_text, check_separated, find_column, rows
 
 LABEL_COLUMNS = ("label", "class", "category", "v1")
 _LABELS = {"ham": 0, "spam": 1, "0": 0, "1": 1, "false": 0, "true": 1}
@@ -180,11 +181,10 @@ def _csv_rows(
         raise DataError(f"{path}, line {line}: {error}; {_QUOTES}")
     if any(map(_BYTES.search, header)):
         raise DataError(f"{path}, line {line}: not UTF-8; {_CONVERT}")
-    twice = sorted({name for name in header if header.count(name) > 1 and name})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1 and name)
     if twice:
         raise DataError(f"{path}, line {line}: two columns are called {twice[0]!r}; rename one")
-    if len(header) == 1 and delimiter == "," and (";" in header[0] or "\t" in header[0]):
-        raise DataError(f"{path}, line {line}: separated by semicolons or tabs? Save it with commas, or tabs as .tsv")
+    check_separated(header, delimiter, path, line)
     if header:
         _columns(header, wanted, path)
     separator = "tab" if delimiter == "\t" else "comma"

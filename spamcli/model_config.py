@@ -3,18 +3,21 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from spamcli.errors import DataError, NotFoundError
 from spamcli.files import finish, unfinished
 from spamcli.settings import POOLINGS, PROTOCOLS, RECIPES, STATIC, ClassifierSettings
 
 FORMAT = 6
-CONFIG = "config.json"
+CONFIG, CARD = "config.json", "README.md"
 DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
+Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,12 @@ class ModelConfig:
 
 
 def write_config(directory: Path, values: dict) -> None:
-    """Replace config.json: the fields of a ModelConfig, `learned` and `files`."""
+    """Replace config.json: the fields of a ModelConfig, `learned` and `files`. The card of what it replaces goes with it."""
     values = json.loads(json.dumps(values))
     content = {"format": FORMAT, **values, "sha256": digest(values)}
     with unfinished(directory, ".json") as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        finish(partial, directory / CONFIG)
+        finish(partial, directory / CONFIG, outdated=directory / CARD)
 
 
 def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
@@ -89,7 +92,7 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
 
 def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     path = directory / CONFIG
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -108,11 +111,15 @@ def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         numbers += () if settings.threshold_ham is None else (settings.threshold_ham,)
         known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
         known = known and config.classifier == asdict(settings)
-        known = known and 0 <= learned["prior"] <= 1 and 0 <= settings.threshold <= 1
+        known = known and 0 < learned["prior"] < 1 and 0 <= settings.threshold <= 1
+        known = known and isinstance(config.seed, int) and 0 <= config.seed < 2**32 and len(config.mixing["s"]) == 3
+        paths = config.data["path"], *(file["name"] for file in config.also), *config.data["spam_labels"]
+        known = known and all(isinstance(path, str) and "\0" not in path for path in paths)
+        known = known and (config.budget is None or config.budget.keys() == {"threshold", "ham", "blocked", "bound"})
         known = known and all(file.keys() == {"name", "sha256"} for file in config.also)
         known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
         known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
     if not known:
         raise DataError(f"{path}: damaged, or written by another version of spamcli; train again")
@@ -124,11 +131,39 @@ def digest(values: dict) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def undisturbed(directory: Path, read: Callable[[Path], Model]) -> Model:
+    """What `read` makes of a model's directory; once more, if another model has taken its place meanwhile."""
+    before = _config_bytes(directory)
+    try:
+        return read(directory)
+    except (DataError, OSError):
+        if _config_bytes(directory) == before:
+            raise
+    return read(directory)
+
+
+def _config_bytes(directory: Path) -> bytes | None:
+    try:
+        return (directory / CONFIG).read_bytes()
+    except OSError:
+        return None
+
+
+def verified(path: Path) -> bytes:
+    """A file of a model. Raises: DataError, if it is not as its name, which holds its SHA-256, says."""
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # a name may have a zero in it
+        raise DataError(f"{path}: cannot be read ({error}); train again") from error
+    if hashlib.sha256(data).hexdigest() != path.stem.partition("-")[2]:
+        raise DataError(f"{path}: not as it was written; train again")
+    return data
+
+
 def check_files(directory: Path, names: Iterable[str]) -> None:
-    """Raises: DataError, if a file is not as its name, which holds its SHA-256, says."""
-    for path in (directory / name for name in names):
-        if not path.is_file() or sha256(path) != path.stem.partition("-")[2]:
-            raise DataError(f"{path}: missing, or not as it was written; train again")
+    """Raises: DataError, as `verified` does."""
+    for name in names:
+        verified(directory / name)
 
 
 @contextmanager
@@ -136,7 +171,9 @@ def reading(path: Path) -> Iterator[None]:
     """Raises: DataError, whatever else reading a file of a model raises: of a crafted one that may be anything."""
     try:
         yield
-    except Exception as error:  # zip, lzma, tokenize and NumPy raise whatever they like
+    except MemoryError:
+        raise
+    except Exception as error:  # zip, lzma, tokenize, Keras, ONNX Runtime and NumPy raise whatever they like
         raise DataError(f"{path}: damaged ({type(error).__name__}); train again") from error
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -19,9 +18,10 @@ from spamcli.files import alone, finish, unfinished
 from spamcli.invented import read_also
 from spamcli.memory import Memory
 from spamcli.messages import Messages, read_bytes, read_messages
-from spamcli.model_config import CONFIG, ModelConfig, check_files, read_config, sha256, write_config
+from spamcli.model_config import CARD, CONFIG, ModelConfig, check_files, read_config, reading, sha256, undisturbed, write_config
 from spamcli.ngrams import Wide
 from spamcli.protocols import Split, split, with_also
+from spamcli.settings import POOLINGS
 
 _PART = re.compile(r"[a-z]+-[0-9a-f]{64}\.(?:keras|npz|onnx)")  # the name of a model's file
 
@@ -69,6 +69,14 @@ def read_split(config: ModelConfig, path: Path) -> Split:
     return again
 
 
+def data_path(config: ModelConfig) -> Path:
+    """Where the file was that the model was trained on. Raises: NotFoundError, if none is there; another may have made it."""
+    path = Path(config.data["path"])
+    if not os.path.isfile(path):
+        raise NotFoundError(f"{path}: the file that the model was trained on is not there; name it with --data")
+    return path
+
+
 def read_also_again(config: ModelConfig) -> list[Messages]:
     """The other messages that the model learned from.
 
@@ -104,7 +112,6 @@ def save(model: TrainedModel, directory: Path) -> None:
             if model.onnx:
                 files["onnx"] = _write(directory, "model", ".onnx", lambda path: path.write_bytes(model.onnx))
             learned = {"stack": classifier.stack, "prior": classifier.prior}
-            (directory / "README.md").unlink(missing_ok=True)  # the card of what is replaced
             write_config(directory, {**asdict(model.config), "learned": learned, "files": files})
     except OSError as error:
         raise WriteError(
@@ -134,7 +141,7 @@ def write_card(directory: Path, card: str, config: ModelConfig) -> None:
         with alone(directory), unfinished(directory, ".md") as partial:
             partial.write_text(card, encoding="utf-8", errors="replace")
             if read_config(directory)[0].fingerprint == config.fingerprint:
-                finish(partial, directory / "README.md")
+                finish(partial, directory / CARD)
     except OSError as error:
         raise WriteError(f"{directory}: the model's card cannot be written ({error.strerror}); free some space") from error
 
@@ -150,13 +157,16 @@ def _write(directory: Path, part: str, suffix: str, save: Callable[[Path], None]
 
 def check_place(directory: Path) -> None:
     """Raises: WriteError, if a model cannot be written there or would replace a file that is not a model's."""
-    existing = next(place for place in (directory, *directory.absolute().parents) if place.exists())
-    if not existing.is_dir():
-        raise WriteError(f"{existing}: is a file; --model names a directory")
+    existing = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
+    if not os.path.isdir(existing):
+        raise WriteError(f"{existing}: is a file, or a link to nothing; --model names a directory")
     if not os.access(existing, os.W_OK):
         raise WriteError(f"{existing}: cannot be written; name another place with --model")
-    if (directory / CONFIG).exists() and b'"fingerprint"' not in (directory / CONFIG).read_bytes():
-        raise WriteError(f"{directory / CONFIG}: is not a model's, and would be replaced; name another place with --model")
+    config, card = directory / CONFIG, directory / CARD
+    a_models = os.path.isfile(config) and os.access(config, os.R_OK) and b'"fingerprint"' in config.read_bytes()
+    for path in (config, card):
+        if os.path.lexists(path) and not a_models:
+            raise WriteError(f"{path}: is not a model's, and would be replaced; name another place with --model")
 
 
 def load(
@@ -173,7 +183,7 @@ def load(
         trust_module: as `ELMo` takes it.
     Raises: NotFoundError; DataError, if anything in it is damaged or unknown, or the ELMo is not the one it was trained with.
     """
-    config, classifier, memory = _read(directory)
+    config, classifier, memory = undisturbed(directory, _read)
     try:
         handle, pooling = elmo or config.elmo["handle"], config.settings.pooling
         encoder = ELMo(handle, cache, max_batch_tokens, trust_module=trust_module, pooling=pooling)
@@ -194,10 +204,11 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
     config, learned, files = read_config(directory)
     check_files(directory, files.values())
     path = directory / files["heads"]
-    try:
+    with reading(path):
         heads = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not heads that this version can read; train again") from error
+        dim = config.elmo["dim"] * POOLINGS[config.settings.pooling]
+        if not heads.get_layer("scalar_mix") or heads.input_shape[-1] != dim:
+            raise ValueError("of another shape")
     wide = Wide.load(directory / files["wide"], len(learned["stack"]) - 2) if "wide" in files else None
     memory = Memory.load(directory / files["memory"], 1 + len(config.also), heads.input_shape[-1])
     return config, Classifier(heads, wide, **learned), memory

@@ -23,7 +23,7 @@ from spamcli import saved_model
 from spamcli.characters import TOKENIZERS
 from spamcli.errors import NotFoundError, UnavailableError, one_line
 from spamcli.fetching import Bar, Body, fetch, without_secrets
-from spamcli.files import unfinished_folder
+from spamcli.files import finish_folder, unfinished_folder
 from spamcli.settings import BUILTIN
 
 TOKENIZER_FILE = Path("assets.extra") / "tokenizer.json"  # in a module whose tokens are not what spaces separate
@@ -68,16 +68,23 @@ def resolve(handle: str, progress: bool = False, trust_module: bool = False, lim
     if handle.startswith(("http://", "https://")):
         return _fetched(handle, progress, trust_module, limits)
     directory = Path(handle)
-    if not (directory / "saved_model.pb").is_file():
+    if not is_unicode(directory):
+        raise NotFoundError(f"{handle}: TensorFlow reads only where names are UTF-8; give it another name")
+    if not os.path.isfile(directory / "saved_model.pb"):
         raise NotFoundError(f"{handle}: no SavedModel there; name the directory that holds saved_model.pb, a URL, or {BUILTIN}")
     return directory
+
+
+def is_unicode(path: Path) -> bool:
+    """Whether no part of its name, from the root on, is bytes of something else."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(path.absolute()))
 
 
 def fingerprint(directory: Path) -> str:
     """SHA-256 over names and contents of all files of a module but its card, README.md, which moves no number."""
     digest = hashlib.sha256()
     for path in sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "README.md"):
-        digest.update(f"{path.relative_to(directory).as_posix()}\0{pooch.file_hash(str(path))}\n".encode())
+        digest.update(os.fsencode(f"{path.relative_to(directory).as_posix()}\0{pooch.file_hash(str(path))}\n"))
     return digest.hexdigest()
 
 
@@ -147,7 +154,7 @@ def _fetched(url: str, progress: bool, trust_module: bool, limits: Limits) -> Pa
     """The cached module of a URL; it enters the cache by one rename, after it was loaded and called."""
     cache = Path(os.environ.get("TFHUB_CACHE_DIR") or cache_directory() / "modules")
     final = cache / hashlib.sha1(url.encode()).hexdigest()  # the name that tensorflow_hub would give it
-    if (final / "saved_model.pb").is_file():
+    if os.path.isfile(final / "saved_model.pb"):
         return final
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -170,11 +177,11 @@ def _fetched(url: str, progress: bool, trust_module: bool, limits: Limits) -> Pa
 
 def _enter(module: Path, final: Path) -> None:
     try:
-        os.rename(module, final)
+        finish_folder(module, final)
     except OSError:
         if not (final / "saved_model.pb").is_file():  # else another process was first, with the same module
             shutil.rmtree(final, ignore_errors=True)
-            os.rename(module, final)
+            finish_folder(module, final)
 
 
 def _download(url: str, archive: Path, progress: bool, limits: Limits) -> None:

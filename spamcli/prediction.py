@@ -70,7 +70,13 @@ class Model(Protocol):
 
 
 def predict(model: Model, texts: Sequence[str], wanted: Wanted = DEFAULT) -> list[Verdict]:
-    """A verdict on each message, in order; any text gets one, also an empty one."""
+    """A verdict on each message, in order; any text gets one, also an empty one.
+
+    Raises: ValueError, if the messages are no strings, or one string and not several.
+    """
+    strange = texts if isinstance(texts, (str, bytes)) else next((text for text in texts if not isinstance(text, str)), "")
+    if strange is texts or not isinstance(strange, str):
+        raise ValueError(f"messages are a sequence of str. Received: {type(strange).__name__}")
     settings, prior = model.config.settings, model.prior if wanted.prior is None else wanted.prior
 
     def labels(p_spam: np.ndarray) -> list[str]:
@@ -85,11 +91,11 @@ def predict(model: Model, texts: Sequence[str], wanted: Wanted = DEFAULT) -> lis
 
 
 def with_prior(p_spam: np.ndarray, trained: float, prior: float) -> np.ndarray:
-    """p_spam, float [n], where `prior` of the messages are spam and not `trained`, as Bayes' rule has it."""
+    """p_spam, float [n], where `prior` of the messages are spam and not `trained`, as Bayes' rule has it; within [0, 1]."""
     if prior == trained:
         return p_spam
-    ratio = prior / (1 - prior) * (1 - trained) / trained
-    return p_spam * ratio / (p_spam * ratio + 1 - p_spam)
+    ratio = max(prior / (1 - prior) * (1 - trained) / trained, np.finfo(float).tiny)
+    return p_spam * ratio / (p_spam * ratio + (1 - p_spam))
 
 
 class SpamClassifier:
@@ -115,9 +121,15 @@ class SpamClassifier:
         return cls(Runtime(DEFAULT_CLASSIFIER if directory is None else Path(directory)))
 
     def predict(
-        self, texts: Sequence[str], threshold: float | None = None, prior: float | None = None, verdict_only: bool = False
+        self, texts: Iterable[str], threshold: float | None = None, prior: float | None = None, verdict_only: bool = False
     ) -> list[Verdict]:
-        """A verdict on each message, in order. The arguments are the fields of `Wanted`."""
+        """A verdict on each message, in order. The other arguments are the fields of `Wanted`.
+
+        Args:
+            texts: any number of str: a list, a generator, a pandas Series, whatever its index.
+        Raises: ValueError, if they are something else.
+        """
+        texts = texts if isinstance(texts, (str, bytes)) else list(texts)
         return predict(self.model, texts, Wanted(threshold, prior, verdict_only))
 
 

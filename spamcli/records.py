@@ -3,30 +3,34 @@
 Memory is bounded, whatever a file unpacks to. Nothing here loads what is not used: pyarrow is for Parquet and .zst alone.
 """
 
+import errno
 import gzip
 import io
 import json
+import math
+import os
 import re
-import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from spamcli.errors import DataError, NotFoundError, WriteError
-from spamcli.files import finish, unfinished
-from spamcli.rows import LONGEST, TEXT_COLUMNS, TOO_LONG, Lines, check_is_text, find_column, rows
+from spamcli.files import destination, finish, unfinished
+from spamcli.rows import LONGEST, TEXT_COLUMNS, TOO_LONG, Lines, check_is_text, check_separated, find_column, rows
 from spamcli.tables import BATCH, write_delimited, write_parquet
 
 FORMS = ("text", "csv", "tsv", "jsonl", "parquet")
-STREAM = "-"  # standard input, or output
+STREAM = "-"  # standard input
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BATCH_BYTES = 2**24  # what rows of a Parquet file that are read together may unpack to, by its footer
+_FIELD = 16  # characters that a field takes the room of, however empty
+_DEPTH = 90  # of lists and objects in one another; Parquet has 100 at most, Python's JSON a thousand
 
 
 @dataclass
@@ -96,9 +100,21 @@ _ESCAPES = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def json_line(values: dict) -> str:
-    """JSON in one line, which a terminal shows as it stands; a lone surrogate becomes ?."""
-    line = json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "replace").decode("utf-8")
+    """JSON in one line, which a terminal shows as it stands; a lone surrogate becomes ?, what is no finite number null."""
+    try:
+        line = json.dumps(values, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        line = json.dumps(_finite(values), ensure_ascii=False, default=str)
+    line = line.encode("utf-8", "replace").decode("utf-8")
     return re.sub(f"[{_CONTROLS}{_TURNS}]", lambda c: f"\\u{ord(c[0]):04x}", line)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def escaped(text: str) -> str:
@@ -161,9 +177,11 @@ def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None
         raise DataError(f"{path}: the file is empty; it needs a header and one message a line")
     if len(set(header)) < len(header):
         raise DataError(f"{path}, line 1: a column is there twice; name each differently")
+    if text_column is None:
+        check_separated(header, delimiter, path)
     column = find_column("text", text_column, TEXT_COLUMNS, header, path)
     for number, row, error in table:
-        values, size = dict.fromkeys(header) | dict(zip(header, row)), sum(map(len, row))
+        values, size = dict.fromkeys(header) | dict(zip(header, row)), sum(map(len, row)) + _FIELD * len(header)
         if error or len(row) != len(header):
             error = error or f"{len(row)} fields instead of {len(header)}"
             yield Record(None, values, f"{path}, line {number}: {error}", size)
@@ -188,24 +206,69 @@ def _read_jsonl(lines: Lines, path: str, text_column: str | None) -> Iterator[Re
         if not isinstance(values, dict) or not values:
             yield Record(None, error=f"{where}: not a JSON object with fields")
             continue
-        column = column or find_column("text", None, TEXT_COLUMNS, list(values), path)
-        text = values.get(column)
-        error = "" if isinstance(text, str) else f"{where}: no text under {column!r}"
+        if _is_deep(values):
+            yield Record(None, error=f"{where}: more than {_DEPTH} lists and objects in one another")
+            continue
+        column = column or next((name for usual in TEXT_COLUMNS for name in values if name.lower() == usual), None)
+        own = column or (next(iter(values)) if len(values) == 1 else "text")
+        text = values.get(own)
+        error = "" if isinstance(text, str) else f"{where}: no text under {own!r}"
+        error += "; name its column with --text-column" if error and not column else ""
         yield Record(None if error else text, values, error, len(line))
 
 
-def _read_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterator[Record]:
-    import pyarrow
-    from pyarrow import parquet
+def _is_deep(values: dict) -> bool:
+    level = [values]
+    for _ in range(_DEPTH):
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [each for part in parts for each in part if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
+
+def _read_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterator[Record]:
     if path == STREAM:
         raise DataError("standard input: Parquet cannot be read from a pipe; name the file")
     if _plain(path) != Path(path):  # it is read from its end
-        packed, file = file, tempfile.TemporaryFile()  # noqa: SIM115
-        shutil.copyfileobj(packed, file)
+        with _unpacked(file) as whole:
+            yield from _rows_of_parquet(whole, path, text_column)
+    else:
+        yield from _rows_of_parquet(file, path, text_column)
+
+
+@contextmanager
+def _unpacked(packed: BinaryIO) -> Iterator[BinaryIO]:
+    """A temporary file of it. Raises: WriteError, if there is no room for one."""
+    with ExitStack() as stack:
+        with _temporary_room():
+            unpacked = stack.enter_context(tempfile.TemporaryFile(buffering=0))  # on a full disk a buffer is never empty
+        while data := packed.read(2**20):
+            with _temporary_room():
+                if unpacked.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        unpacked.seek(0)
+        yield unpacked
+
+
+@contextmanager
+def _temporary_room() -> Iterator[None]:
     try:
-        table = parquet.ParquetFile(file)
-        names = table.schema_arrow.names
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"no room for a temporary file, to unpack Parquet into ({error.strerror or error}); set TMPDIR to another folder"
+        ) from error
+
+
+def _rows_of_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterator[Record]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        schema = parquet.ParquetFile(file).schema_arrow
+        names, strings = schema.names, [field.name for field in schema if pyarrow.types.is_string(field.type)]
+        table = parquet.ParquetFile(file, read_dictionary=strings)  # a value that comes again is held once
         if len(set(names)) < len(names):
             raise DataError(f"{path}: a column is there twice; name each differently")
         column = find_column("text", text_column, TEXT_COLUMNS, names, path)
@@ -228,12 +291,15 @@ def _rows_together(metadata) -> int:
 
 def _parquet_record(columns: dict, row: int, column: str, where: str, size: int) -> Record:
     """One after the other: Python's copy of a row is larger than Arrow's."""
-    try:
-        values = {name: cells[row].as_py() for name, cells in columns.items()}
-    except (ValueError, OverflowError, LookupError) as error:  # not UTF-8, not a date, an unknown time zone
-        return Record(None, dict.fromkeys(columns), f"{where}: {' '.join(str(error).split())[:100]}")
+    values, error = dict.fromkeys(columns), ""
+    for name, cells in columns.items():
+        try:
+            values[name] = cells[row].as_py()
+        except (ValueError, OverflowError, LookupError) as problem:  # not UTF-8, not a date, an unknown time zone
+            error = " ".join(str(problem).split())[:100] if name == column else error
     text = values[column]
-    error = f"no text in {column!r}" if not isinstance(text, str) else TOO_LONG if len(text) > LONGEST else ""
+    error = error or (f"no text in {column!r}" if not isinstance(text, str) else TOO_LONG if len(text) > LONGEST else "")
+    size = max(size, sum(len(value) for value in values.values() if isinstance(value, str | bytes)))
     return Record(None if error else text, values, f"{where}: {error}" if error else "", size)
 
 
@@ -242,7 +308,7 @@ def write(path: str, form: str | None, rows: Iterator[dict]) -> None:
 
     Raises: WriteError; DataError, if the rows do not make a table; whatever reading them raises. Nothing half-written stays.
     """
-    final, form = Path(path), form_of(path, form)
+    final, form = destination(Path(path), "name one for the verdicts"), form_of(path, form)
     writers: dict[str, Callable[[BinaryIO, Iterator[dict]], None]] = {
         "text": _write_text,
         "jsonl": _write_jsonl,
@@ -250,11 +316,9 @@ def write(path: str, form: str | None, rows: Iterator[dict]) -> None:
         "csv": lambda file, rows: write_delimited(file, rows, ","),
         "tsv": lambda file, rows: write_delimited(file, rows, "\t"),
     }
-    if final.exists() and not final.is_file():
-        raise WriteError(f"{path}: is not a file; name one for the verdicts")
     try:
-        with unfinished(final.parent, final.suffix) as partial:
-            with open(partial, "wb") as file, _packed(file, final.suffix.lower()) as packed:
+        with unfinished(final.parent) as partial:
+            with open(partial, "wb") as file, _packed(file, Path(path).suffix.lower()) as packed:
                 writers[form](packed, rows)
             finish(partial, final)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TextIO
 from spamcli.errors import DataError
 
 TEXT_COLUMNS = ("text", "message", "sms", "v2")
+MAX_COLUMNS = 10_000
 LONGEST = 2**20  # characters of a record; a longer one has no verdict
 TOO_LONG = f"longer than {LONGEST:,} characters"
 _UNREADABLE = {  # how files begin that are not UTF-8, what they are, and what to do
@@ -97,6 +98,14 @@ def check_is_text(start: bytes, path: Path | str) -> None:
             raise DataError(f"{path}, line 1: {kind}; {remedy}")
 
 
+def check_separated(header: Sequence[str], delimiter: str, path: Path | str, line: int = 1) -> None:
+    """Raises: DataError, if the only column of a .csv looks like several, or there are too many."""
+    if len(header) == 1 and delimiter == "," and (";" in header[0] or "\t" in header[0]):
+        raise DataError(f"{path}, line {line}: separated by semicolons or tabs? Save it with commas, or tabs as .tsv")
+    if len(header) > MAX_COLUMNS:
+        raise DataError(f"{path}, line {line}: {len(header):,} columns; keep those that matter, at most {MAX_COLUMNS:,}")
+
+
 def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Sequence[str], path: Path | str) -> str:
     """The column that is asked for, else the first of the usual ones, else the only one there is.
 
@@ -105,7 +114,7 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
     if wanted is not None:
         if wanted in columns:
             return wanted
-        raise DataError(f"{path}, line 1: no column {wanted!r} among {', '.join(map(repr, columns))}; correct --{kind}-column")
+        raise DataError(f"{path}, line 1: no column {wanted!r} among {_listed(columns)}; correct --{kind}-column")
     found = [column for name in usual for column in columns if column.lower() == name]
     if found or len(columns) == 1:
         return (found or list(columns))[0]
@@ -114,4 +123,10 @@ def find_column(kind: str, wanted: str | None, usual: Sequence[str], columns: Se
             f"{path}, line 1: no column is left for the {kind}; "
             "a file needs text and label, separated by commas, or by tabs in a .tsv"
         )
-    raise DataError(f"{path}, line 1: which of {', '.join(map(repr, columns))} is the {kind}? Name it with --{kind}-column")
+    raise DataError(f"{path}, line 1: which of {_listed(columns)} is the {kind}? Name it with --{kind}-column")
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """The first ten of them, cut."""
+    shown = [repr(column[:60]) for column in columns[:10]]
+    return ", ".join(shown) + f" and {len(columns) - 10:,} more" * (len(columns) > 10)

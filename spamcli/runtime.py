@@ -6,17 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it writes an id and a database into the user's cache, and sends them
 import onnxruntime
 
 from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens
 from spamcli.errors import DataError
-from spamcli.model_config import check_files, read_config
+from spamcli.model_config import check_files, read_config, reading, undisturbed, verified
 from spamcli.ngrams import Wide
 from spamcli.settings import BOUND
 
 MAX_BATCH_TOKENS = 1024  # larger ones are no faster, and threads wait longer for the last of a window
+COUNTED = 2048  # messages whose n-grams are counted together
 SLACK = 1e-2  # of log-odds: far more than single precision can be off
 ROUNDING = 1e-6  # of p_spam: the same
 
@@ -24,23 +23,34 @@ ROUNDING = 1e-6  # of p_spam: the same
 class Session:
     """The ONNX file of a model: tokens of messages and their static scores -> p_spam, pooled layers. Threads may share it."""
 
-    def __init__(self, file: bytes | str):
+    def __init__(self, file: bytes, name: Path = Path("the ONNX file")):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1  # each batch has a thread; sharing one's products among several wastes a third
-        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
-        self.max_characters = ids.shape[1]
+        self.name = name
+        with reading(name):
+            self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
+            self.max_characters = ids.shape[1]
+            if self.max_characters not in range(3, 1000):
+                raise ValueError("no number of characters")
 
     def run(self, tokens: Sequence[Sequence[str]], static: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of messages that have tokens, static: float [b]: p_spam, float32 [b]; pooled layers, float32 [b, 3, dim]."""
+        """Of messages that have tokens, static: float [b]: p_spam, float32 [b]; pooled layers, float32 [b, 3, dim].
+
+        Raises: DataError, if the file gives something else.
+        """
         numbers: dict[str, int] = {}
         places = np.full([len(tokens), max(map(len, tokens))], -1, np.int32)
         for row, message in zip(places, tokens):
             row[: len(message)] = [numbers.setdefault(token, len(numbers)) for token in message]
         char_ids = encode_tokens(list(numbers), self.max_characters)
         feeds = {"char_ids": char_ids, "places": places, "static": static.astype(np.float32)}
-        return tuple(self._session.run(["p_spam", "pooled_layers"], feeds))
+        with reading(self.name):
+            p_spam, pooled = self._session.run(["p_spam", "pooled_layers"], feeds)
+            if p_spam.shape != (len(tokens),) or not ((p_spam >= 0) & (p_spam <= 1)).all():
+                raise ValueError("no probabilities")
+        return p_spam, pooled
 
 
 class Runtime:
@@ -53,16 +63,18 @@ class Runtime:
 
     def __init__(self, directory: Path, max_batch_tokens: int | None = None):
         self.max_batch_tokens = max_batch_tokens or MAX_BATCH_TOKENS
+        undisturbed(directory, self._read)
+
+    def _read(self, directory: Path) -> None:
         self.config, learned, files = read_config(directory)
         if "onnx" not in files:
             raise DataError(f"{directory}: has no ONNX file")
         if self.config.elmo["tokenizer"] not in TOKENIZERS:
             raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
-        used = [files[name] for name in ("onnx", "wide") if name in files]
-        check_files(directory, used)
         self.prior, self._stack = float(learned["prior"]), learned["stack"]
+        check_files(directory, [files[name] for name in files.keys() & {"wide"}])
         self.wide = Wide.load(directory / files["wide"], len(self._stack) - 2) if "wide" in files else None
-        self._session = Session(str(directory / files["onnx"]))
+        self._session = Session(verified(directory / files["onnx"]), directory / files["onnx"])
 
     def p_spam(self, texts: Sequence[str], certain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]; the prior for one without tokens.
@@ -96,7 +108,8 @@ class Runtime:
         """What the linear parts add to the log-odds: float64 [messages]."""
         if not self.wide:
             return np.zeros(len(texts))
-        return self.wide.scores(self.wide.count(texts), len(texts)) @ self._stack[1:-1]
+        some = [texts[start : start + COUNTED] for start in range(0, len(texts), COUNTED)]  # bounds the memory
+        return np.concatenate([self.wide.scores(self.wide.count(part), len(part)) for part in some]) @ self._stack[1:-1]
 
     def _bounds(self, static: np.ndarray) -> np.ndarray:
         """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""

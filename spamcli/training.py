@@ -155,5 +155,5 @@ def out_of_fold(first: Classifier, features, labels, groups, settings, seed, fil
         first: what `learn` made with the other arguments; each repeat has other folds.
     Returns: float64 [n].
     """
-    others = [learn(features, labels, groups, settings, seed + more, files, progress) for more in range(1, REPEATS)]
+    others = [learn(features, labels, groups, settings, (seed + more) % 2**32, files, progress) for more in range(1, REPEATS)]
     return expit(np.mean([classifier.unseen for classifier in (first, *others)], axis=0))

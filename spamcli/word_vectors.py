@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from spamcli.characters import as_seen
 from spamcli.errors import DataError, NotFoundError
 from spamcli.ngrams import Entries, Means, columns_of, count_words
+from spamcli.rows import LONGEST
 from spamcli.settings import STATIC, ClassifierSettings
 
 MAX_DIM = 4096  # numbers of a vector, far more than any such file has
@@ -87,14 +88,14 @@ def read(path: Path) -> WordVectors:
         raise NotFoundError(f"{path}: no such file; --static names one of word vectors as text, or is none or ngrams")
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            first = file.readline().rstrip().split(" ")
+            first = file.readline(LONGEST).rstrip().split(" ")
             dim, header = (int(first[1]), 1) if len(first) == 2 else (len(first) - 1, 0)
         if not 0 < dim <= MAX_DIM:
             raise ValueError(f"vectors of {dim} numbers")
         table = pd.read_csv(
             path, sep=" ", header=None, skiprows=header, names=["word", *range(dim), "rest"], index_col=False,
             dtype={"word": str, **dict.fromkeys(range(dim), np.float32), "rest": str}, na_filter=False, encoding="utf-8",
-            quoting=csv.QUOTE_NONE,
+            quoting=csv.QUOTE_NONE, compression="gzip" if path.suffix == ".gz" else None,
         )  # fmt: skip
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise DataError(

@@ -1,6 +1,7 @@
 """The command line: exit codes, what goes to stdout, one line on stderr."""
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spamcli import attacks, model_dir, protocols
@@ -608,3 +611,80 @@ def test_interrupt_exits_with_130_and_leaves_nothing_half_written(tiny_elmo, tmp
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and err.strip().endswith("spamcli: interrupted")
     assert not os.path.exists(tmp_path / "m" / "config.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_nothing_half_written(model, tmp_path, number, code):
+    command = [sys.executable, "-m", "spamcli", "predict", "--model", str(model), "-o", "judged.csv"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        deadline = time.monotonic() + 60
+        while not os.listdir(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert os.listdir(tmp_path)  # it writes
+        process.send_signal(number)
+        assert process.wait(60) == code
+        assert process.stderr.read() == b"spamcli: interrupted\n" and os.listdir(tmp_path) == []
+
+
+def test_no_signal_of_the_callers_is_left_changed(cli):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert cli("predict", "-o", "-").exit_code == cli("predict", "hello", "-o", "").exit_code == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+@pytest.mark.slow
+def test_output_goes_where_a_link_leads(model, tmp_path):
+    """Also where that is standard output, a file here."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.csv").symlink_to("there/judged.csv")
+    (tmp_path / "out").symlink_to("/dev/stdout")
+    assert run("predict", "--model", model, "hello", "-o", tmp_path / "link.csv").returncode == 0
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "there" / "judged.csv").read_text().startswith("text,label")
+    command = f"{sys.executable} -m spamcli predict --model {model} hello -o {tmp_path}/out > {tmp_path}/printed"
+    assert subprocess.run(["bash", "-c", command]).returncode == 0
+    assert "hello" in (tmp_path / "printed").read_text() and (tmp_path / "out").is_symlink()
+    done = run("predict", "--model", model, "hello", "-o", tmp_path / "out")  # a pipe
+    assert done.returncode == 74 and "is not a file" in done.stderr and (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.slow
+def test_without_room_for_temporary_files(model, tmp_path):
+    """No file may have more than so many bytes."""
+    table = pa.table({"text": [f"hello {number}" for number in range(500)]})
+    with gzip.open(tmp_path / "many.parquet.gz", "wb") as file:
+        pq.write_table(table, file)
+    start = [sys.executable, "-m", "spamcli"]
+    read = [*start, "predict", "--model", str(model), "-f", str(tmp_path / "many.parquet.gz")]
+    roomy = subprocess.run(read, capture_output=True, text=True)
+    assert roomy.returncode == 0 and roomy.stderr == "" and roomy.stdout.count("\n") == 500
+    for command, most in ((read, 1000), ([*start, "explain", "--model", str(model), "hello"], 0)):
+        done = subprocess.run(["prlimit", f"--fsize={most}", *command], capture_output=True, text=True)
+        assert done.returncode == 74 and "TMPDIR" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.slow
+def test_what_may_not_even_be_looked_at(model, tmp_path):
+    """A folder that is locked, and a name that is too long: one line, and the exit code of what it was for."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0)
+    as_anybody = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    for place in (locked / "x", tmp_path / ("x" * 300)):
+        for arguments, code in (
+            (["predict", "--model", place, "hello"], 66),
+            (["predict", "--model", model, "-f", place], 66),
+            (["predict", "--model", model, "hello", "-o", place], 74),
+            (["evaluate", "--model", model, "--report", place], 74),
+            (["import", "no.hdf5", "no.json", "-o", place], 74),
+            (["pretrain", TINY_MESSAGES, "-o", place, "--tokens", "100"], 74),
+            (["train", "--data", TINY_MESSAGES, "--elmo", place], 66),
+            (["train", "--data", TINY_MESSAGES, "--elmo", model, "--model", place], 74),
+            (["download", "--offline", "--source", place], 66),
+        ):
+            command = [*as_anybody, sys.executable, "-m", "spamcli", *map(str, arguments)]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+            assert (done.returncode, done.stdout) == (code, "") and done.stderr.count("\n") == 1, (arguments, done.stderr)
+    locked.chmod(0o700)
+    assert os.listdir(tmp_path) == ["locked"] and os.listdir(locked) == []

@@ -19,6 +19,7 @@ from spamcli.bilm.export import read_bilm
 from spamcli.doctor import cache, check, models, packages
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, UnavailableError
+from spamcli.files import unfinished, unfinished_folder
 
 from conftest import TINY_MESSAGES, edit_config  # isort: skip
 
@@ -221,13 +222,25 @@ def test_an_entry_in_use_is_left_alone(pooled):
     assert found.status == "warning" and "locked" in found.detail and path.exists()
 
 
-def test_what_a_killed_process_left_goes_in_time(pooled):
-    old, new = (pooled / f".spamcli-{letter * 32}.onnx" for letter in "ab")
-    for path in (old, new):
-        path.write_bytes(b"")
-    os.utime(old, (0, 0))
-    found = cache.verify()
-    assert found.status == "repaired" and not old.exists() and new.exists()  # the latter may be another process's
+def test_what_a_killed_process_left_goes_and_what_one_is_writing_stays(pooled):
+    """However long ago it began: an ELMo may take hours to be fetched."""
+    left = pooled / f".spamcli-{'a' * 32}.onnx"
+    with unfinished_folder(pooled) as folder, unfinished(pooled, ".onnx") as file:
+        left.write_bytes(b"")
+        for path in (folder, file):
+            os.utime(path, (0, 0))
+        found = cache.verify()
+        assert found.status == "repaired" and not left.exists() and folder.exists() and file.exists()
+
+
+def test_onnx_runtime_sends_and_keeps_nothing(tmp_path):
+    places = {"HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "tmp"}
+    for place in places.values():
+        place.mkdir()
+    code = "from spamcli.doctor import packages; print(packages.onnxruntime().status)"
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], env=env | places, capture_output=True, text=True, check=True)
+    assert done.stdout == "ok\n" and not [path for place in places.values() for path in place.iterdir()]
 
 
 def test_a_fetched_module_that_does_not_load_is_removed(tiny_elmo, monkeypatch, tmp_path):

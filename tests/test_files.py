@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spamcli.files import finish, unfinished, unfinished_folder
+from spamcli.errors import WriteError
+from spamcli.files import destination, finish, finish_folder, unfinished, unfinished_folder
 
 WRITER = """\
 import sys
@@ -72,7 +73,8 @@ def test_a_writer_that_ends_leaves_nothing(tmp_path, writer, kind):
 def test_a_folder_is_moved_whole(tmp_path):
     with unfinished_folder(tmp_path) as path:
         (path / "a.txt").write_text("a")
-        path.rename(tmp_path / "final")
+        (path / "b").mkdir()
+        finish_folder(path, tmp_path / "final")
     assert (tmp_path / "final" / "a.txt").read_text() == "a" and os.listdir(tmp_path) == ["final"]
 
 
@@ -93,9 +95,33 @@ def test_other_hidden_files_and_links_are_nobodys_to_sweep(tmp_path):
     folder.mkdir()
     (folder / ".hidden").write_text("mine")
     (folder / ".spamcli-link").symlink_to(elsewhere)
-    os.mkfifo(folder / ".spamcli-pipe")  # would keep whoever opens it waiting for a writer
+    (folder / f".spamcli-{'0' * 32}").symlink_to(elsewhere)
+    (folder / ".spamcli-notes.md").write_text("mine")
+    (folder / ".spamcli-venv").mkdir()
+    os.mkfifo(folder / ".spamcli-pipe")
+    os.mkfifo(folder / f".spamcli-{'1' * 32}")  # would keep whoever opens it waiting for a writer
     write_another(folder)
-    assert (elsewhere / "mine.txt").exists() and (folder / ".hidden").exists() and (folder / ".spamcli-link").is_symlink()
+    assert (elsewhere / "mine.txt").exists()
+    mine = {".hidden", ".spamcli-link", f".spamcli-{'0' * 32}", ".spamcli-notes.md", ".spamcli-venv", ".spamcli-pipe"}
+    assert set(os.listdir(folder)) == mine | {"final.csv"}
+
+
+def test_who_may_read_a_file_may_read_what_replaces_it_and_nobody_else(tmp_path):
+    (tmp_path / "final.csv").write_text("old")
+    (tmp_path / "final.csv").chmod(0o600)
+    write_another(tmp_path)
+    assert (tmp_path / "final.csv").read_text() == "whole" and (tmp_path / "final.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_is_replaced_where_it_is_not_where_a_link_to_it_is(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.csv").symlink_to("there/final.csv")
+    assert destination(tmp_path / "link.csv", "") == tmp_path / "there" / "final.csv"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link-to-pipe").symlink_to("pipe")
+    for path in ("there", "pipe", "link-to-pipe"):
+        with pytest.raises(WriteError, match="is not a file; do otherwise"):
+            destination(tmp_path / path, "do otherwise")
 
 
 def test_many_writers_at_once_sweep_nothing_of_each_other(tmp_path):

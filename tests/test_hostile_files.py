@@ -181,7 +181,8 @@ def test_parquet_takes_what_other_forms_take_or_says_why_not(tmp_path):
     write(path, None, iter(rows))
     back = [record.values for record in read(path)]
     assert back[:1500] == rows[:1500] and back[1500:] == [{"text": "half ?", "p_spam": 0.5}] * 2
-    for wrong in ([{"a": 1}, {"a": "x"}], [{"a": 10**30}], [{"a": {"b": "\ud83d"}}], [{"a": 1}, {"a": 1, "b": 2}]):
+    of_no_kind = [{"a": 10**30}], [{"a": {"b": "\ud83d"}}], [{"a": {}}], [{"a": [{}]}]
+    for wrong in ([{"a": 1}, {"a": "x"}], [{"a": 1}, {"a": 1, "b": 2}], *of_no_kind):
         with pytest.raises(DataError, match="write .jsonl"):
             write(path, None, iter(wrong))
     assert [record.values for record in read(path)] == back  # as it was

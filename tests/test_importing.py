@@ -378,6 +378,25 @@ def test_a_group_is_no_dataset(tmp_path):
     assert refused(tmp_path, paths, DataError).endswith('Received: <HDF5 group "/char_embed" (1 members)>')
 
 
+def test_numbers_of_another_file_are_not_taken(tmp_path):
+    """They would be in a module that its maker may publish."""
+    raw, other = tmp_path / "raw", tmp_path / "other.hdf5"
+    raw.write_bytes(bytes(261 * 3 * 4))
+    with h5py.File(other, "w") as file:
+        file["char_embed"] = np.zeros([261, 3], np.float32)
+    layout = h5py.VirtualLayout([261, 3], np.float32)
+    layout[:] = h5py.VirtualSource(other, "char_embed", [261, 3])
+    for put in (
+        lambda file: file.create_dataset("char_embed", [261, 3], np.float32, external=[(str(raw), 0, 261 * 3 * 4)]),
+        lambda file: file.update({"char_embed": h5py.ExternalLink(other, "char_embed")}),
+        lambda file: file.create_virtual_dataset("char_embed", layout),
+    ):
+        paths = write(tmp_path, OPTIONS, changed_weights("char_embed", None))
+        with h5py.File(paths[0], "a") as file:
+            put(file)
+        assert refused(tmp_path, paths, DataError).endswith("Received: a link to another file")
+
+
 def test_options_of_other_weights(tmp_path):
     """Nothing of that size is made before the file is asked; and what the file has not is not waited for."""
     paths = write(tmp_path, options_with(n_layers=10**9, n_highway=10**9), random_weights(OPTIONS))

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from spamcli import messages, model_dir, protocols, training
+from spamcli import messages, model_config, model_dir, protocols, training
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.settings import RECIPES
@@ -172,6 +172,61 @@ def test_place_is_checked_before_the_work(saved, tmp_path):
     for place, says in [(tmp_path / "file", "is a file"), (tmp_path / "file" / "m", "is a file"), (tmp_path, "not a model's")]:
         with pytest.raises(WriteError, match=says):
             model_dir.check_place(place)
+
+
+def test_a_folder_with_a_readme_of_its_own_is_no_place_for_a_model(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(WriteError, match="not a model's"):
+        model_dir.check_place(tmp_path)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(WriteError, match="link to nothing"):
+        model_dir.check_place(tmp_path / "link")
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_read_again(trained, saved):
+    """A part that its reader has found named goes before it is opened."""
+    other, tries = replace(trained, config=replace(trained.config, seed=2), onnx=b"x"), []
+
+    def read(directory):
+        files = model_config.read_config(directory)[2]
+        tries.append(files)
+        if len(tries) == 1:
+            model_dir.save(other, directory)
+        return model_config.verified(directory / files["onnx"])
+
+    assert model_config.undisturbed(saved, read) == b"x" and len(tries) == 2
+    (saved / tries[1]["onnx"]).unlink()
+    with pytest.raises(DataError, match="train again"):  # and not for ever
+        model_config.undisturbed(saved, read)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["learned"].update(prior=0),
+        lambda config: config.update(seed=10**400),
+        lambda config: config.update(seed=-1),
+        lambda config: config["data"].update(path=7),
+        lambda config: config["data"].update(path="a\0b"),
+        lambda config: config["data"].update(spam_labels=5),
+        lambda config: config["mixing"].pop("s"),
+        lambda config: config.update(budget={"a": 1}),
+        lambda config: config["files"].update(heads="a\0b"),
+        lambda config: config["files"].update(heads="a" * 5000),
+        lambda config: config["classifier"].update(pooling="mean+max"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused_in_one_line(saved, change):
+    edit_config(saved, change)
+    with pytest.raises(DataError) as failure:
+        model_dir.load(saved)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_config_of_thousands_of_brackets_is_refused(saved):
+    (saved / "config.json").write_text("[" * 3000)
+    with pytest.raises(DataError, match="RecursionError"):
+        model_dir.load(saved)
 
 
 def test_elmo_that_has_gone_away_is_named(saved, trained, tmp_path):

@@ -364,7 +364,30 @@ def test_existing_directory_is_refused_before_anything_is_read(tmp_path):
     (tmp_path / "module").mkdir()
     with pytest.raises(WriteError, match="module: exists already"):
         pretrain([tmp_path / "missing.txt"], tmp_path / "module", CONFIG, SETTINGS)
-    assert [path.name for path in tmp_path.rglob("*")] == ["module"]
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(WriteError, match="link: exists already"):
+        pretrain([tmp_path / "missing.txt"], tmp_path / "link", CONFIG, SETTINGS)
+    with pytest.raises(WriteError, match="exists already"):
+        pretrain([tmp_path / "missing.txt"], Path("."), CONFIG, SETTINGS)
+    with pytest.raises(WriteError, match="names are UTF-8"):
+        pretrain([tmp_path / "missing.txt"], Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), CONFIG, SETTINGS)
+    assert names(tmp_path) == ["link", "module"]
+
+
+def test_what_took_the_modules_place_meanwhile_is_not_taken_for_it(pretrained, files, tmp_path):
+    """The checkpoint stays, so nothing that was learnt is lost."""
+
+    def take_the_place(*now):
+        if not (tmp_path / "module").exists():
+            shutil.copytree(pretrained[0], tmp_path / "module")
+
+    with pytest.raises(WriteError, match="exists already"):
+        pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), progress=take_the_place)
+    assert names(tmp_path) == ["module", "module.checkpoint.npz"]
+    assert stored_weights(tmp_path / "module").keys() == stored_weights(pretrained[0]).keys()
+    shutil.rmtree(tmp_path / "module")
+    pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), resume=True)
+    assert names(tmp_path) == ["module"]
 
 
 def test_unreadable_text_leaves_nothing_behind(tmp_path):

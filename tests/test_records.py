@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 import time
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from spamcli import prediction
 from spamcli.errors import DataError, NotFoundError
-from spamcli.records import Record, form_of, read, write
+from spamcli.records import Record, form_of, json_line, read, write
 from spamcli.settings import ClassifierSettings
 
 ROWS = [
@@ -83,6 +86,8 @@ def test_bad_records_are_named_and_the_others_go_through(tmp_path):
         ("a.csv", b"", "the file is empty"),
         ("a.csv", b"a,b\n1,2\n", "which of 'a', 'b' is the text"),
         ("a.csv", b"text,text\n1,2\n", "is there twice"),
+        ("a.csv", b"id;text\n1;hello\n", "separated by semicolons or tabs?"),
+        ("a.csv", b"text," + b",".join(b"c%d" % n for n in range(20_000)), "20,001 columns; keep those that matter"),
         ("a.csv.gz", gzip.compress(b"text\n" + b"hello\n" * 9999, mtime=0)[:-20], "damaged or cut off"),
         ("a.csv.gz", b"plain", "damaged or cut off"),
         ("a.txt.zst", zstandard.compress(b"hello\n" * 9999)[:-9] + b"xxxxxxxxx", "damaged or cut off"),
@@ -94,6 +99,46 @@ def test_files_that_cannot_be_read(tmp_path, name, content, says):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
         list(read(str(tmp_path / name)))
+
+
+def test_an_odd_first_record_does_not_speak_for_the_others(tmp_path):
+    for first in ('{"a": "1", "b": "2"}', '{"error": "timeout"}', "{broken"):
+        (tmp_path / "a.jsonl").write_text(first + '\n{"text": "one", "error": ""}\n{"other": 1}\n{"text": "two"}\n')
+        records = list(read(str(tmp_path / "a.jsonl")))
+        assert [record.text for record in records] == ["timeout" if "timeout" in first else None, "one", None, "two"]
+    (tmp_path / "a.jsonl").write_text('{"a": "1", "b": "2"}\n')
+    assert "--text-column" in list(read(str(tmp_path / "a.jsonl")))[0].error
+
+
+def test_what_is_printed_is_json_also_of_what_is_none(tmp_path):
+    lines = ['{"text": "one", "x": NaN, "y": [1e400, {"z": -Infinity}], "n": 1.5}']
+    lines += ['{"text": "two", "m": ' + "[" * depth + "]" * depth + "}" for depth in (80, 985)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    first, second, third = read(str(tmp_path / "a.jsonl"))
+    assert json.loads(json_line(first.values)) == {"text": "one", "x": None, "y": [None, {"z": None}], "n": 1.5}
+    assert "Infinity" not in json_line(first.values) and json.loads(json_line(second.values)) == second.values
+    assert third.text is None and "in one another" in third.error
+
+
+def test_values_that_come_again_and_again_are_counted_each_time(tmp_path):
+    """By Parquet's footer they take no room at all."""
+    long = "a" * 200_000
+    for column in (pa.array([long] * 3000), pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array([long]))):
+        pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet", compression="zstd")
+        tracemalloc.start()
+        try:
+            window = next(prediction.windows(read(str(tmp_path / "a.parquet")), lambda record: record.size))
+        finally:
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert all(record.text == long for record in window) and most < 50e6
+
+
+def test_a_cell_beside_the_text_that_python_cannot_hold_is_left_out(tmp_path):
+    days = pa.array([0, 2**31 - 1], pa.date32())  # the second is in the year 5,881,580
+    pq.write_table(pa.table({"text": ["one", "two"], "day": days}), tmp_path / "a.parquet")
+    records = list(read(str(tmp_path / "a.parquet")))
+    assert [record.text for record in records] == ["one", "two"] and records[1].values["day"] is None
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -141,6 +186,9 @@ def test_columns_of_that_name_are_kept(cli, model, tmp_path):
     cli("predict", "--model", model, "-f", "in.csv", "-o", "out.csv")
     (row,) = values(tmp_path / "out.csv")
     assert list(row) == ["label", "text", "spamcli_label", "spamcli_p_spam"] and row["label"] == "x"
+    cli("predict", "--model", model, "-f", "out.csv", "-o", "again.csv")
+    (again,) = values(tmp_path / "again.csv")
+    assert {name: again[name] for name in row} == row and "spamcli_spamcli_label" in again
 
 
 def test_records_without_a_verdict_have_a_row_and_the_exit_code_says_so(cli, model, tmp_path):

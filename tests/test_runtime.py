@@ -1,5 +1,7 @@
 """The model on ONNX Runtime: TensorFlow's verdicts, without TensorFlow."""
 
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from spamcli.bilm.export import export, read_bilm
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, UnavailableError
-from spamcli.runtime import Runtime
+from spamcli.runtime import Runtime, Session
 from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
@@ -145,6 +147,24 @@ def test_a_module_that_spamcli_did_not_write_is_left_to_tensorflow(cli, tmp_path
         Runtime(tmp_path / "m")
     result = cli("predict", "--model", "m", "see you")
     assert result.exit_code == 0 and "TensorFlow runs it" in result.stderr and result.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [5.0, float("nan")])
+def test_a_file_that_gives_no_probabilities_is_refused(trained, number):
+    graph = onnx.load_from_string(trained.onnx)
+    node = next(node for node in graph.graph.node if "p_spam" in node.output)
+    node.output[list(node.output).index("p_spam")] = "sound"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(number, np.float32), "factor"))
+    graph.graph.node.append(onnx.helper.make_node("Mul", ["sound", "factor"], ["p_spam"]))
+    session = Session(graph.SerializeToString())
+    with pytest.raises(DataError, match="damaged"):
+        session.run([["win", "cash"]], np.array([20.0]))
+
+
+def test_a_models_name_may_be_no_text(saved, runtime, tmp_path):
+    named = tmp_path / os.fsdecode(b"m\xff")
+    shutil.copytree(saved, named)
+    np.testing.assert_array_equal(Runtime(named).p_spam(TEXTS), runtime.p_spam(TEXTS))
 
 
 def test_a_damaged_file_is_named(saved, tmp_path, cli):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import logit
 
@@ -70,6 +71,25 @@ def test_a_prior_is_bayes_rule():
     assert moved[0] == 0 and moved[-1] == 1
     # of 100 spam and 900 ham a test finds 90 and 9: p of what it finds is 90 / 99; among as many ham as spam 10 / 11 * ...
     np.testing.assert_allclose(with_prior(np.array([90 / 99]), 0.1, 0.5), [0.9 / (0.9 + 0.01)])
+
+
+@pytest.mark.parametrize("prior", [5e-324, 1e-17, 1e-14, 0.3, 1 - 1e-16])
+def test_what_is_certain_stays_so_whatever_the_prior(prior):
+    assert with_prior(np.array([0.0, 1.0]), 0.8, prior).tolist() == [0, 1]
+    assert (with_prior(np.linspace(0, 1, 99), 0.13, prior) >= 0).all() and (
+        with_prior(np.linspace(0, 1, 99), 0.13, prior) <= 1
+    ).all()
+
+
+def test_any_sequence_of_messages_and_nothing_else(saved):
+    """A Series is taken in its order, whatever its index says."""
+    classifier = SpamClassifier.load(saved)
+    expected = classifier.predict(TEXTS)
+    assert classifier.predict(pd.Series(TEXTS, index=range(len(TEXTS))[::-1])) == expected
+    assert classifier.predict(iter(TEXTS)) == classifier.predict(np.array(TEXTS, object)) == expected
+    for wrong in ("hello", b"hello", [None], [b"hello"], [float("nan")], ["hello", 1]):
+        with pytest.raises(ValueError, match="Received: "):
+            classifier.predict(wrong)
 
 
 def test_the_command_line_takes_a_prior(cli, saved):

@@ -1,15 +1,18 @@
 """Sizes and settings of a pretraining from JSON: the fields of two dataclasses, checked one by one."""
 
 import json
+import math
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+from spamcli.bilm.export import MAX_SIZE
 from spamcli.bilm.layers import ACTIVATIONS
 from spamcli.bilm.model import BiLMConfig
 from spamcli.characters import TOKENIZERS
 from spamcli.errors import DataError, NotFoundError
 from spamcli.settings import PretrainingSettings
 
+MAX_WEIGHTS = 10**9
 _NAMES = {"tokenizer": TOKENIZERS, "activation": ACTIVATIONS}
 _LEAST = {"max_characters": 3}  # a word mark on either side
 _MAY_BE_ZERO = {"checkpoint_seconds", "highways", "held_out", "warmup", "misspelt", "dropout"}
@@ -34,6 +37,10 @@ def configured(given: str | None, settings: PretrainingSettings) -> tuple[BiLMCo
         values["filters"] = tuple(map(tuple, values["filters"]))
     parts = ({f.name: values[f.name] for f in fields(part) if f.name in values} for part in (config, settings))
     config, settings = (replace(part, **changed) for part, changed in zip((config, settings), parts))
+    if max(config.max_characters, len(config.filters), config.highways, config.lstm_layers) > MAX_SIZE:
+        raise DataError(f"--config: max_characters, filters, highways and lstm_layers are at most {MAX_SIZE:,}")
+    if sum(map(math.prod, config.weight_shapes().values())) > MAX_WEIGHTS:
+        raise DataError(f"--config: these sizes make more than {MAX_WEIGHTS:,} weights, ten times those of ELMo")
     widest = max(width for width, _ in config.filters)
     if widest > config.max_characters:
         raise DataError(f"--config: a filter of width {widest} is wider than max_characters, {config.max_characters}")

@@ -9,8 +9,8 @@ import tensorflow as tf
 from spamcli.bilm.model import BiLM, BiLMConfig
 from spamcli.characters import BEGIN_WORD, END_WORD, FIRST_BYTE, PAD_CHAR, SEPARATORS_PATTERN, TOKEN_PATTERN
 from spamcli.errors import NotFoundError, UnavailableError, WriteError
-from spamcli.files import unfinished_folder
-from spamcli.modules import TOKENIZER_FILE
+from spamcli.files import finish_folder, unfinished_folder
+from spamcli.modules import TOKENIZER_FILE, is_unicode
 from spamcli.saved_model import check_variables
 
 MAX_SIZE = 1000  # of what is counted in a sizes file: bytes of a token, filters, highways, layers; more than any ELMo has
@@ -82,9 +82,11 @@ class ELMoModule(tf.Module):
 
 
 def refuse_existing(directory: Path) -> None:
-    """Raises: WriteError, if something is there already."""
-    if directory.exists():
+    """Raises: WriteError, if something is there already, or no module can be."""
+    if os.path.lexists(directory):
         raise WriteError(f"{directory}: exists already; name another directory with -o")
+    if not is_unicode(directory):
+        raise WriteError(f"{directory}: TensorFlow writes only where names are UTF-8; name another directory with -o")
 
 
 def export(bilm: BiLM, directory: Path, card: str, storage: tf.DType = tf.float16, precision: tf.DType = tf.float32) -> None:
@@ -101,7 +103,7 @@ def export(bilm: BiLM, directory: Path, card: str, storage: tf.DType = tf.float1
         with unfinished_folder(directory.parent) as partial:
             _write(bilm, partial, card, storage, precision)
             partial.chmod(0o755)
-            os.rename(partial, directory)
+            finish_folder(partial, directory)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise WriteError(
@@ -120,7 +122,7 @@ def _write(bilm: BiLM, partial: Path, card: str, storage: tf.DType, precision: t
     (partial / TOKENIZER_FILE).parent.mkdir()
     (partial / TOKENIZER_FILE).write_text(json.dumps({"tokenizer": bilm.config.tokenizer}) + "\n", encoding="utf-8")
     (partial / SIZES_FILE).write_text(json.dumps(bilm.config.to_dict()) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(card, encoding="utf-8")
+    (partial / "README.md").write_text(card, encoding="utf-8", errors="replace")
 
 
 def read_bilm(directory: Path, **settings) -> BiLM:

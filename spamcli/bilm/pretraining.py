@@ -1,5 +1,6 @@
 """Pretraining from text files to a module on disk: read, learn, checkpoint, stop and go on, export."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -72,10 +73,13 @@ def pretrain(
     Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`;
         KeyboardInterrupt after SIGINT or SIGTERM, the checkpoint written.
     """
-    checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
-    if not (checkpoint.exists() and resume):
+    if not directory.name:  # this folder, or the root
         refuse_existing(directory)
-    if checkpoint.exists() and not resume:
+    checkpoint = directory.with_name(directory.name + ".checkpoint.npz")
+    begun, held = os.path.exists(checkpoint), False
+    if not (begun and resume):
+        refuse_existing(directory)
+    if begun and not resume:
         raise WriteError(f"{checkpoint}: a checkpoint is there; go on from it with --resume, or delete it")
     config, weights = _initial(init, config)
     lines = reading.read_text(corpus)
@@ -96,10 +100,13 @@ def pretrain(
         progress(f"loss {now.loss:.2f}, {now.tokens_per_second:,.0f} tokens/s, {left} left", now.tokens, settings.tokens)
 
     with _stop_signals() as stopped:  # also while the module is written, which takes seconds
-        if checkpoint.exists():
+        if begun:
             training.restore(checkpoint)
-            if not _holds(directory, training.bilm):
+            held = _holds(directory, training.bilm)  # a run was killed that had only its checkpoint left to delete
+            if not held:
                 refuse_existing(directory)
+        elif os.path.exists(checkpoint):
+            raise WriteError(f"{checkpoint}: another run has begun to write it; name another directory with -o")
         else:
             training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
         training.train(to_read, report, lambda: training.save(checkpoint), stopped)
@@ -116,9 +123,9 @@ def pretrain(
             dropped=len(lines.times) - len(kept.times),
             init=_name(init) if init else "",
         )
-        if not directory.exists():  # else a run was killed that had only its checkpoint left to delete
+        if not held:
             export(training.bilm, directory, module_card(done, about))
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
     return done
 
 
@@ -149,5 +156,5 @@ def _name(init: Path) -> str:
 def _tokens_in(seconds: float, checkpoint: Path, begin: Callable[[], Pretraining], corpus: text.Corpus) -> int:
     """How many tokens can be read in that time; of a run that goes on, as many as it began with."""
     if checkpoint.exists():
-        return read_identity(checkpoint)["tokens"]
+        return read_identity(checkpoint).get("tokens", 1)  # without any it is refused later
     return max(1, int(min(begin().speed(corpus, seconds=min(20.0, seconds / 20)) * seconds, 1e12)))

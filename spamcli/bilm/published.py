@@ -13,6 +13,8 @@ from spamcli.bilm.model import DIRECTIONS, BiLMConfig
 from spamcli.characters import NUM_CHAR_IDS
 from spamcli.errors import DataError, NotFoundError
 
+LARGEST = 2**28  # numbers in a weight: 16 times those of ELMo's largest
+
 
 def read_options(path: Path) -> BiLMConfig:
     """The sizes in options.json.
@@ -103,6 +105,8 @@ def _char_cnn(file: h5py.File, config: BiLMConfig) -> Iterator[tuple[str, np.nda
     if "CNN_proj" in file or dim != config.projection:
         yield "projection_kernel", _read(file, "CNN_proj/W_proj", dim, config.projection)
         yield "projection_bias", _read(file, "CNN_proj/b_proj", config.projection)
+    elif dim > LARGEST // dim:
+        raise DataError(f"{file.filename}: {dim:,} filters; sizes beyond any ELMo's")
     else:  # bilm-tf leaves out what would not change the length
         yield "projection_kernel", np.eye(dim, dtype=np.float32)
         yield "projection_bias", np.zeros(dim, np.float32)
@@ -128,7 +132,11 @@ def _read(file: h5py.File, name: str, *shape: int) -> np.ndarray:
     try:
         dataset = file.get(name)
         received = dataset or "nothing"
-        if isinstance(dataset, h5py.Dataset) and dataset.shape == shape and dataset.dtype.kind == "f":
+        if math.prod(shape) > LARGEST:
+            received = "sizes beyond any ELMo's"
+        elif isinstance(dataset, h5py.Dataset) and (dataset.external or dataset.is_virtual or dataset.file.filename != file.filename):
+            received = "a link to another file"
+        elif isinstance(dataset, h5py.Dataset) and dataset.shape == shape and dataset.dtype.kind == "f":
             array = dataset.astype(np.float32)[...]
             if np.isfinite(array).all():
                 return array

@@ -246,7 +246,7 @@ class Pretraining(tf.Module):
         return Perplexities(*map(float, np.exp(total / places))) if places else Perplexities(np.nan, np.nan)
 
 
-_DAMAGED = OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile
+_DAMAGED = OSError, EOFError, KeyError, TypeError, ValueError, OverflowError, RuntimeError, zipfile.BadZipFile
 
 
 def _identity(config: BiLMConfig, settings: PretrainingSettings, counts: np.ndarray, weights: dict | None, sha256: str) -> dict:

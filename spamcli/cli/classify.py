@@ -73,11 +73,11 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
     help="What stands beside the ELMo; FILE: word vectors as text, of GloVe or word2vec. By default the recipe's.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="By default the recipe's; 1 is what the tutorial did.")
-@click.option("--batch-size", type=click.IntRange(1), help="Messages; by default the recipe's.")
+@click.option("--batch-size", type=click.IntRange(1, 10**6), help="Messages; by default the recipe's.")
 @click.option("--quantize", is_flag=True, help="Write the ONNX file in int8, and print what that costs.")
 @click.option(
     "--max-ham-blocked",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=click.FloatRange(1e-6, 1, max_open=True),
     metavar="SHARE",
     help="Choose thresholds so that at most this share of ham is blocked; between them messages are unsure.",
 )
@@ -154,13 +154,15 @@ def train(
     encoder = ELMo(elmo, cache, max_batch_tokens, shown, trust_module, settings.pooling)
     with progress_bar() as progress:
         trained, seconds = training.train(collection, split, encoder, settings, seed, progress, keep_messages, further)
-        model_dir.save(trained, model)
         result = evaluation.evaluate(trained, split, progress)
+        model_dir.save(trained, model)
     figures = replace(result, seconds=seconds | result.seconds).to_dict()
     if quantize:
         figures["int8"] = evaluation.beside_onnx(result, model)
-    model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages), trained.config)
-    print_evaluation(figures, json)
+    try:
+        model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages), trained.config)
+    finally:
+        print_evaluation(figures, json)
     click.echo(escaped(f"model: {model}"), err=json)
 
 
@@ -270,7 +272,9 @@ def evaluate(
 @click.command()
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("-f", "--file", multiple=True, metavar="FILE", help="Judge the messages of a file; - is standard input.")
-@click.option("-o", "--output", metavar="FILE", help="Write rows with all columns of the input, label and p_spam added.")
+@click.option(
+    "-o", "--output", type=PATH, metavar="FILE", help="Write rows with all columns of the input, label and p_spam added."
+)
 @click.option("--format", type=click.Choice(FORMS), help="Of the files that are read; by default what their names say.")
 @click.option("--text-column", help="Column of the text; by default the first of text, message, sms, v2.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_spam from which on the verdict is spam, and ham below.")
@@ -323,6 +327,8 @@ def predict(
         raise click.UsageError("--explain goes without --prior and --verdict-only.")
     if no_text and (explain or not json):
         raise click.UsageError("--no-text goes with --json, and without --explain.")
+    if output and str(output) == STREAM:
+        raise click.UsageError("-o names a file; without it verdicts go to standard output.")
     if json and output:
         raise click.UsageError("--json prints; name a .jsonl file with -o instead.")
     if texts and file:
@@ -338,8 +344,8 @@ def predict(
         wanted = prediction.Wanted(threshold, prior, verdict_only)
         judged = seen.of(prediction.predict_records(trained, records, wanted), fail_fast)
         if output:
-            with_reason = form_of(output) == "jsonl"
-            write(output, None, (row(record, verdict, with_reason) for record, verdict in judged))
+            with_reason = form_of(str(output)) == "jsonl"
+            write(str(output), None, (row(record, verdict, with_reason) for record, verdict in judged))
         else:
             for record, verdict in judged:
                 if explain and verdict:
@@ -413,6 +419,8 @@ def _training_texts(trained, data: Path | None) -> list[str] | None:
     from spamcli import model_dir
 
     path = data or Path(trained.config.data["path"])
+    if not data and not os.path.isfile(path):  # what a stranger's model names may be anything
+        return None
     try:
         return model_dir.read_split(trained.config, path).train["text"].tolist()
     except SpamcliError:

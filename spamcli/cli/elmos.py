@@ -12,7 +12,9 @@ from spamcli.settings import PretrainingSettings
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
 @click.option("-o", "--output", type=PATH, required=True, help="Directory of the module to write.")
-@click.option("--tokens", type=click.IntRange(1), default=PretrainingSettings.tokens, show_default=True, help="To read in all.")
+@click.option(
+    "--tokens", type=click.IntRange(1, 10**12), default=PretrainingSettings.tokens, show_default=True, help="To read in all."
+)
 @click.option("--time-budget", type=Duration(), help="Instead of --tokens: as many as fit, such as 20m or 3h.")
 @click.option("--config", help="Sizes and other settings: a JSON file, or the JSON itself.")
 @click.option("--init", type=PATH, help="A module made by spamcli whose weights go on learning; builtin is one.")

@@ -3,7 +3,10 @@
 import io
 import math
 import os
+import signal
 import sys
+import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 
 import click
 
-from spamcli.errors import SpamcliError, WriteError
+from spamcli.errors import DataError, NotFoundError, SpamcliError, WriteError
 from spamcli.records import escaped, json_line
 
 
@@ -24,8 +27,9 @@ class Verbs(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            if error.filename is not None:  # not standard output, and nobody's job to explain yet
-                raise
+            if error.filename is not None:  # not standard output
+                click.echo(escaped(f"spamcli: {error.filename}: {error.strerror}; see who may read and write there"), err=True)
+                sys.exit(NotFoundError.exit_code)
             click.echo(f"spamcli: standard output cannot be written: {error.strerror}; free some space", err=True)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer cannot be written either
             sys.exit(WriteError.exit_code)
@@ -34,17 +38,44 @@ class Verbs(click.Group):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module="spamcli")  # the same words from the same place once
         warnings.showwarning = lambda message, *_: click.echo(escaped(f"spamcli: {message}"), err=True)
-        try:
-            return super().invoke(ctx)
-        except SpamcliError as error:
-            click.echo(escaped(f"spamcli: {error}"), err=True)
-            ctx.exit(error.exit_code)
-        except click.ClickException as error:
-            error.message = escaped(error.message)
-            raise
-        except KeyboardInterrupt:
-            click.echo("spamcli: interrupted", err=True)
-            ctx.exit(130)
+        with _stopping() as signals:
+            try:
+                return super().invoke(ctx)
+            except click.exceptions.Exit:
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                if signals or isinstance(error, KeyboardInterrupt):  # which some libraries turn into an error of their own
+                    click.echo("spamcli: interrupted", err=True)
+                    ctx.exit(128 + (signals or [signal.SIGINT])[-1])
+                if isinstance(error, (MemoryError, RecursionError)):
+                    error = DataError(f"{type(error).__name__}: something in it is larger than this machine can take")
+                if isinstance(error, SpamcliError):
+                    click.echo(escaped(f"spamcli: {error}"), err=True)
+                    ctx.exit(error.exit_code)
+                if isinstance(error, click.ClickException):
+                    error.message = escaped(error.message)
+                raise
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """Ctrl-C, SIGTERM and SIGHUP unwind what is being done, unless the caller ignores them; which ones came."""
+    received: list[int] = []
+
+    def stop(number, frame):
+        received.append(number)
+        raise KeyboardInterrupt
+
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) in usual}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def print_evaluation(result: dict, json: bool) -> None:
@@ -106,6 +137,10 @@ def _log(seconds: float) -> Callable[[str, int, int], None]:
 def load_tensorflow_quietly() -> None:
     """Import TensorFlow without its chatter, which bypasses sys.stderr and its own log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise WriteError("TensorFlow needs a temporary folder, and there is none; set TMPDIR to one") from error
     with _stderr_to_nowhere():
         import tensorflow as tf
 

@@ -28,11 +28,12 @@ def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: boo
     values = dict(record.values) or ({"text": record.text} if verdict else {})
     p_spam = None if verdict is None or verdict.p_spam is None else round(verdict.p_spam, DIGITS)
     ours = {"label": verdict.label if verdict else "error", "p_spam": p_spam}
-    prefix = "spamcli_" if values.keys() & ours.keys() else ""
+    ours |= {"reason": record.error} if with_reason and verdict is None else {}
+    while values.keys() & ours.keys():
+        ours = {f"spamcli_{name}": value for name, value in ours.items()}
     if no_text:
         values = {name: value for name, value in values.items() if verdict and value != record.text}
-    reason = {"reason": record.error} if with_reason and verdict is None else {}
-    return values | {f"{prefix}{name}": value for name, value in ours.items()} | reason
+    return values | ours
 
 
 def verdict_line(record: Record, verdict: Verdict | None) -> str:

@@ -7,27 +7,26 @@ import os
 import re
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 from spamcli.doctor.check import OK, REPAIRED, WARNING, Check, one_line, refused
 from spamcli.errors import UnavailableError, WriteError
+from spamcli.files import UNFINISHED, remove_abandoned
 
 FREE = 10**9  # bytes: room for the original ELMo, as it comes and unpacked
-UNFINISHED = 3600  # seconds after which nobody writes a file any more
-_WRITING = r"\.(spamcli|partial)-\w+(\.\w+)?"
+_POOLED, _ENCODER = r"mean(\+max)?-(\d+-)?[0-9a-f]{32}\.sqlite(-journal)?", r"encoder-\d+-([\w.+]+-)*[0-9a-f]{32}\.onnx"
 _ENTRIES = {  # folder -> names of what spamcli puts there
-    "pooled": rf"mean(\+max)?-(\d+-)?[0-9a-f]{{32}}\.sqlite(-journal)?|encoder-\d+-([\w.+]+-)*[0-9a-f]{{32}}\.onnx|{_WRITING}",
-    "modules": rf"[0-9a-f]{{40}}|{_WRITING}",
+    "pooled": f"{_POOLED}|{_ENCODER}|{UNFINISHED}",
+    "modules": rf"[0-9a-f]{{40}}|{UNFINISHED}",
 }
 
 
 def entries(folder: Path) -> Iterator[Path]:
     """All that spamcli put into its cache folder."""
     for place, pattern in ((folder / name, pattern) for name, pattern in _ENTRIES.items()):
-        if place.is_dir():
+        if os.path.isdir(place):
             yield from sorted(path for path in place.iterdir() if re.fullmatch(pattern, path.name))
 
 
@@ -44,7 +43,7 @@ def fetched_modules() -> list[Path]:
 def disk() -> Check:
     """The cache's disk has room, and the folder can be written."""
     folder = _folder()
-    place = next(place for place in (folder, *folder.parents) if place.exists())
+    place = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     free = shutil.disk_usage(place).free
     if not (place.is_dir() and os.access(place, os.W_OK)):
         return Check(WARNING, f"{place}: cannot be written, so nothing is cached", "set XDG_CACHE_HOME to another folder")
@@ -136,7 +135,7 @@ def _amount(size: int) -> str:
 def _damage(path: Path) -> str:
     """What is wrong with an entry, if anything; a module's folder is only looked at, `load_modules` loads it."""
     if path.name.startswith("."):
-        return "unfinished" if path.stat().st_mtime < time.time() - UNFINISHED else ""
+        return "unfinished" if remove_abandoned(path) else ""
     if path.is_dir():
         return "" if (path / "saved_model.pb").is_file() else "no saved_model.pb"
     if path.suffix == ".onnx":

@@ -72,7 +72,7 @@ def on_onnxruntime(directory: Path) -> Check:
     config, _, files = read_config(directory)
     if "onnx" not in files:
         return Check(OK, "this model's ELMo has no ONNX form, so TensorFlow runs it")
-    runtime, session = Runtime(directory), Session(str(directory / files["onnx"]))
+    runtime, session = Runtime(directory), Session((directory / files["onnx"]).read_bytes())
 
     def compute(texts):
         _, pooled = session.run([TOKENIZERS[config.elmo["tokenizer"]](text) for text in texts], np.zeros(len(texts)))

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from spamcli.errors import WriteError
-from spamcli.files import finish, unfinished
+from spamcli.files import destination, finish, unfinished
 from spamcli.report import figures, points
 from spamcli.report.text import LEVELS, shaded, visible
 
@@ -50,24 +50,24 @@ def write(data: dict, path: Path, redact: bool = False) -> None:
 
     Raises: WriteError, if it cannot be written.
     """
-    check_place(path)
+    final = check_place(path)
     page = render(data, redact).encode("utf-8")
     try:
-        with unfinished(path.parent, ".html") as partial:
+        with unfinished(final.parent) as partial:
             partial.write_bytes(page)
-            finish(partial, path)
+            finish(partial, final)
     except OSError as error:
         raise WriteError(f"{path}: the report cannot be written: {error.strerror}; name another place") from error
 
 
-def check_place(path: Path) -> None:
-    """Raises: WriteError, if no page can be written there."""
-    if path.exists() and not path.is_file():
-        raise WriteError(f"{path}: is not a file; name one for the report")
-    if not path.parent.is_dir():
-        raise WriteError(f"{path}: there is no folder {path.parent}; make it, or name another place for the report")
-    if not os.access(path.parent, os.W_OK):
-        raise WriteError(f"{path}: {path.parent} cannot be written; name another place for the report")
+def check_place(path: Path) -> Path:
+    """The file that the path leads to. Raises: WriteError, if no page can be written there."""
+    final = destination(path, "name another place for the report")
+    if not os.path.isdir(final.parent):
+        raise WriteError(f"{path}: there is no folder {final.parent}; make it, or name another place for the report")
+    if not os.access(final.parent, os.W_OK):
+        raise WriteError(f"{path}: {final.parent} cannot be written; name another place for the report")
+    return final
 
 
 def sections(data: dict) -> dict[str, str]:
