@@ -85,7 +85,7 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     Raises: NotFoundError; DataError, if it is not as this version wrote it.
     """
     read = _read(directory)
-    if not all((directory / name).is_file() for name in read[2].values()):
+    if not all(os.path.isfile(directory / name) for name in read[2].values()):
         read = _read(directory)  # somebody has just replaced it
     return read
 

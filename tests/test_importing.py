@@ -384,8 +384,8 @@ def test_numbers_of_another_file_are_not_taken(tmp_path):
     raw.write_bytes(bytes(261 * 3 * 4))
     with h5py.File(other, "w") as file:
         file["char_embed"] = np.zeros([261, 3], np.float32)
-    layout = h5py.VirtualLayout([261, 3], np.float32)
-    layout[:] = h5py.VirtualSource(other, "char_embed", [261, 3])
+    layout = h5py.VirtualLayout((261, 3), np.float32)
+    layout[:] = h5py.VirtualSource(other, "char_embed", (261, 3))
     for put in (
         lambda file: file.create_dataset("char_embed", [261, 3], np.float32, external=[(str(raw), 0, 261 * 3 * 4)]),
         lambda file: file.update({"char_embed": h5py.ExternalLink(other, "char_embed")}),
