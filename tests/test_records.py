@@ -208,6 +208,12 @@ def test_records_without_a_verdict_have_a_row_and_the_exit_code_says_so(cli, mod
     assert result.exit_code == 65 and not (tmp_path / "out.csv").exists() and "line 3" in result.stderr
 
 
+def test_a_first_line_without_a_verdict_is_a_row_like_the_others(cli, model, tmp_path):
+    (tmp_path / "in.txt").write_text("a" * 2**21 + "\nsee you\n")
+    assert cli("predict", "--model", model, "-f", "in.txt", "-o", "out.csv").exit_code == 65
+    assert [(row["text"], row["label"] == "error") for row in values(tmp_path / "out.csv")] == [("", True), ("see you", False)]
+
+
 def test_several_files_and_standard_input(cli, model, tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')

@@ -1,5 +1,6 @@
 """ELMo's biLM: char ids of messages -> three layers of vectors for each token."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import tensorflow as tf
@@ -29,6 +30,9 @@ class BiLMConfig:
     def __post_init__(self):
         if self.tokenizer not in TOKENIZERS or self.activation not in layers.ACTIVATIONS:
             raise ValueError(f"unknown tokenizer or activation. Received: {self.tokenizer}, {self.activation}")
+        sizes = self.max_characters - 2, self.char_dim, self.highways + 1, self.cells, self.projection, self.lstm_layers
+        if not all(isinstance(size, int) and size > 0 for size in sizes) or not 0 < self.clip < math.inf:
+            raise ValueError(f"a size or the clip is none. Received: {self}")
 
     @property
     def dim(self) -> int:

@@ -110,6 +110,8 @@ def pretrain(
         else:
             training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
         training.train(to_read, report, lambda: training.save(checkpoint), stopped)
+        if not all(np.isfinite(weight.numpy()).all() for weight in training.bilm.weights.values()):
+            raise DataError(f"{checkpoint}: weights are not finite any more; delete it, and begin with a lower learning_rate")
         done = Pretrained(
             perplexities=training.perplexities(held_out),
             config=config,

@@ -134,7 +134,9 @@ def _read(file: h5py.File, name: str, *shape: int) -> np.ndarray:
         received = dataset or "nothing"
         if math.prod(shape) > LARGEST:
             received = "sizes beyond any ELMo's"
-        elif isinstance(dataset, h5py.Dataset) and (dataset.external or dataset.is_virtual or dataset.file.filename != file.filename):
+        elif isinstance(dataset, h5py.Dataset) and (
+            dataset.external or dataset.is_virtual or dataset.file.filename != file.filename
+        ):
             received = "a link to another file"
         elif isinstance(dataset, h5py.Dataset) and dataset.shape == shape and dataset.dtype.kind == "f":
             array = dataset.astype(np.float32)[...]

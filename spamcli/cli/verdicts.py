@@ -25,7 +25,7 @@ def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: boo
     Args:
         no_text: leave out what holds the message; of a record that cannot be parsed that may be any column.
     """
-    values = dict(record.values) or ({"text": record.text} if verdict else {})
+    values = dict(record.values) or {"text": record.text}
     p_spam = None if verdict is None or verdict.p_spam is None else round(verdict.p_spam, DIGITS)
     ours = {"label": verdict.label if verdict else "error", "p_spam": p_spam}
     ours |= {"reason": record.error} if with_reason and verdict is None else {}
