@@ -564,6 +564,13 @@ def test_standard_output_that_is_full(model):
 
 
 @pytest.mark.slow
+def test_standard_error_that_is_full_stops_nothing(tmp_path):
+    command = f"{sys.executable} -m spamcli predict hello 2> /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("\thello\n")
+
+
+@pytest.mark.slow
 def test_closed_streams_and_other_encodings(model):
     run_bash = lambda command: subprocess.run(["bash", "-c", command], capture_output=True, text=True, encoding="utf-8")  # noqa: E731
     assert run_bash(f"{sys.executable} -m spamcli predict --model {model} <&-").returncode == 2

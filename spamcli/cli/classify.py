@@ -31,6 +31,7 @@ from spamcli.cli.terminal import (
     print_evaluation,
     progress_bar,
     reading_bar,
+    say,
 )
 from spamcli.cli.verdicts import Seen, row, table_line, verdict_line
 from spamcli.errors import DataError, SpamcliError
@@ -142,8 +143,8 @@ def train(
     split = protocols.with_also(split, list(further.values()))
     if settings.vectors:
         unknown, words = vectors.unknown(split.train["text"])
-        about = f"spamcli: {static}: {unknown:,} of the {words:,} words of the training messages have no vector"
-        click.echo(escaped(about), err=True)
+        about = f"{static}: {unknown:,} of the {words:,} words of the training messages have no vector"
+        say(about)
     load_tensorflow_quietly()
     from spamcli import evaluation, model_dir, modules, training
     from spamcli.elmo import ELMo
@@ -259,8 +260,8 @@ def evaluate(
         result = assessment.assess(place, elmo, max_batch_tokens, options, progress)
     known = result.get("known", {}).get("n")
     if known:
-        about = f"spamcli: {test}: the model was trained on {known:,} of these messages; they are left out"
-        click.echo(escaped(about), err=True)
+        about = f"{test}: the model was trained on {known:,} of these messages; they are left out"
+        say(about)
     print_evaluation(result, json)
     if report:
         from spamcli.report import write
@@ -378,7 +379,7 @@ def _judge(model: Path, elmo: str | None, trust_module: bool, max_batch_tokens: 
 
         return Runtime(model, max_batch_tokens)
     if not on_tensorflow:
-        click.echo("spamcli: this model's ELMo has no ONNX form, so TensorFlow runs it, and takes seconds to load", err=True)
+        say("this model's ELMo has no ONNX form, so TensorFlow runs it, and takes seconds to load")
     load_tensorflow_quietly()
     from spamcli import model_dir
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import click
 
 from spamcli.cli.options import PATH, Duration
-from spamcli.cli.terminal import escaped, load_tensorflow_quietly, progress_bar
+from spamcli.cli.terminal import escaped, load_tensorflow_quietly, progress_bar, say
 from spamcli.settings import PretrainingSettings
 
 
@@ -53,7 +53,7 @@ def pretrain(corpus, output, tokens, time_budget, config, init, exclude, about, 
             progress=progress,
         )
     if excluded:
-        click.echo(escaped(f"spamcli: {done.dropped:,} lines dropped that occur in {', '.join(done.excluded)}"), err=True)
+        say(f"{done.dropped:,} lines dropped that occur in {', '.join(done.excluded)}")
     perplexities = done.perplexities
     click.echo(
         escaped(str(output)) + f": perplexity {perplexities.forward:.1f} forward, {perplexities.backward:.1f} backward "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spamcli.cli.terminal import say
 from spamcli.settings import BATCH_NUMBERS
 
 
@@ -68,7 +69,7 @@ def chosen_model(named: Path | None) -> Path:
     """The model that is named, else ./model, else the one inside the package, which is said then."""
     if named or MODEL.exists():
         return named or MODEL
-    click.echo("spamcli: no ./model here, so spamcli's own classifier judges; --model names another", err=True)
+    say("no ./model here, so spamcli's own classifier judges; --model names another")
     from spamcli.model_config import DEFAULT_CLASSIFIER
 
     return DEFAULT_CLASSIFIER

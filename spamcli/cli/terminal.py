@@ -18,6 +18,14 @@ from spamcli.errors import DataError, NotFoundError, SpamcliError, WriteError
 from spamcli.records import escaped, json_line
 
 
+def say(text: str) -> None:
+    """A line on stderr for whoever watches; that it cannot be written stops nothing."""
+    try:
+        click.echo(escaped(f"spamcli: {text}"), err=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is left in the buffer cannot be written either
+
+
 class Verbs(click.Group):
     """A group whose verbs end with one line on stderr and the right exit code, whatever goes wrong."""
 
@@ -28,16 +36,16 @@ class Verbs(click.Group):
             return super().main(*args, **kwargs)
         except OSError as error:
             if error.filename is not None:  # not standard output
-                click.echo(escaped(f"spamcli: {error.filename}: {error.strerror}; see who may read and write there"), err=True)
+                say(f"{error.filename}: {error.strerror}; see who may read and write there")
                 sys.exit(NotFoundError.exit_code)
-            click.echo(f"spamcli: standard output cannot be written: {error.strerror}; free some space", err=True)
+            say(f"standard output cannot be written: {error.strerror}; free some space")
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer cannot be written either
             sys.exit(WriteError.exit_code)
 
     def invoke(self, ctx: click.Context):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module="spamcli")  # the same words from the same place once
-        warnings.showwarning = lambda message, *_: click.echo(escaped(f"spamcli: {message}"), err=True)
+        warnings.showwarning = lambda message, *_: say(str(message))
         with _stopping() as signals:
             try:
                 return super().invoke(ctx)
@@ -45,12 +53,12 @@ class Verbs(click.Group):
                 raise
             except (Exception, KeyboardInterrupt) as error:
                 if signals or isinstance(error, KeyboardInterrupt):  # which some libraries turn into an error of their own
-                    click.echo("spamcli: interrupted", err=True)
+                    say("interrupted")
                     ctx.exit(128 + (signals or [signal.SIGINT])[-1])
                 if isinstance(error, (MemoryError, RecursionError)):
                     error = DataError(f"{type(error).__name__}: something in it is larger than this machine can take")
                 if isinstance(error, SpamcliError):
-                    click.echo(escaped(f"spamcli: {error}"), err=True)
+                    say(str(error))
                     ctx.exit(error.exit_code)
                 if isinstance(error, click.ClickException):
                     error.message = escaped(error.message)
