@@ -62,7 +62,10 @@ def finish(path: Path, final: Path, outdated: Path | None = None) -> None:
     """
     _sync(path)
     with suppress(OSError):  # there is none, or the file system knows no modes
-        path.chmod(stat.S_IMODE(final.stat().st_mode))
+        old = final.stat()
+        with suppress(OSError):  # of a group that this user is not in
+            os.chown(path, old.st_uid if os.geteuid() == 0 else -1, old.st_gid)
+        path.chmod(stat.S_IMODE(old.st_mode))
     if outdated:
         outdated.unlink(missing_ok=True)
     os.replace(path, final)

@@ -94,7 +94,7 @@ def with_prior(p_spam: np.ndarray, trained: float, prior: float) -> np.ndarray:
     """p_spam, float [n], where `prior` of the messages are spam and not `trained`, as Bayes' rule has it; within [0, 1]."""
     if prior == trained:
         return p_spam
-    ratio = max(prior / (1 - prior) * (1 - trained) / trained, np.finfo(float).tiny)
+    ratio = np.clip(prior / (1 - prior) * (1 - trained) / trained, np.finfo(float).tiny, np.finfo(float).max / 2)
     return p_spam * ratio / (p_spam * ratio + (1 - p_spam))
 
 

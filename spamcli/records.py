@@ -163,7 +163,7 @@ def _opened(path: str, watched: Callable[[BinaryIO], BinaryIO]) -> Iterator[Bina
 def _read_text(lines: Lines, path: str) -> Iterator[Record]:
     for number, line, error in lines.each():
         if error:
-            yield Record(None, error=f"{path}, line {number}: {error}")
+            yield Record(None, {"text": None}, f"{path}, line {number}: {error}")
         else:
             yield Record(line.removesuffix("\n").removesuffix("\r"))
 
@@ -177,8 +177,7 @@ def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None
         raise DataError(f"{path}: the file is empty; it needs a header and one message a line")
     if len(set(header)) < len(header):
         raise DataError(f"{path}, line 1: a column is there twice; name each differently")
-    if text_column is None:
-        check_separated(header, delimiter, path)
+    check_separated(header, delimiter, path, named=text_column is not None)
     column = find_column("text", text_column, TEXT_COLUMNS, header, path)
     for number, row, error in table:
         values, size = dict.fromkeys(header) | dict(zip(header, row)), sum(map(len, row)) + _FIELD * len(header)
@@ -190,7 +189,7 @@ def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None
 
 
 def _read_jsonl(lines: Lines, path: str, text_column: str | None) -> Iterator[Record]:
-    column = text_column
+    column, only = text_column, None  # as it is usually called; as the first record with one field calls it
     for number, line, error in lines.each():
         where = f"{path}, line {number}"
         if error:
@@ -210,7 +209,8 @@ def _read_jsonl(lines: Lines, path: str, text_column: str | None) -> Iterator[Re
             yield Record(None, error=f"{where}: more than {_DEPTH} lists and objects in one another")
             continue
         column = column or next((name for usual in TEXT_COLUMNS for name in values if name.lower() == usual), None)
-        own = column or (next(iter(values)) if len(values) == 1 else "text")
+        only = only or (next(iter(values)) if len(values) == 1 else None)
+        own = column or only or "text"
         text = values.get(own)
         error = "" if isinstance(text, str) else f"{where}: no text under {own!r}"
         error += "; name its column with --text-column" if error and not column else ""

@@ -98,9 +98,9 @@ def check_is_text(start: bytes, path: Path | str) -> None:
             raise DataError(f"{path}, line 1: {kind}; {remedy}")
 
 
-def check_separated(header: Sequence[str], delimiter: str, path: Path | str, line: int = 1) -> None:
-    """Raises: DataError, if the only column of a .csv looks like several, or there are too many."""
-    if len(header) == 1 and delimiter == "," and (";" in header[0] or "\t" in header[0]):
+def check_separated(header: Sequence[str], delimiter: str, path: Path | str, line: int = 1, named: bool = False) -> None:
+    """Raises: DataError, if the only column of a .csv looks like several, unless it was named, or there are too many."""
+    if not named and len(header) == 1 and delimiter == "," and (";" in header[0] or "\t" in header[0]):
         raise DataError(f"{path}, line {line}: separated by semicolons or tabs? Save it with commas, or tabs as .tsv")
     if len(header) > MAX_COLUMNS:
         raise DataError(f"{path}, line {line}: {len(header):,} columns; keep those that matter, at most {MAX_COLUMNS:,}")

@@ -32,13 +32,13 @@ class Session:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
             (ids,) = (value for value in self._session.get_inputs() if value.name == "char_ids")
             self.max_characters = ids.shape[1]
-            if self.max_characters not in range(3, 1000):
+            if self.max_characters not in range(3, 1001):
                 raise ValueError("no number of characters")
 
     def run(self, tokens: Sequence[Sequence[str]], static: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of messages that have tokens, static: float [b]: p_spam, float32 [b]; pooled layers, float32 [b, 3, dim].
 
-        Raises: DataError, if the file gives something else.
+        Raises: DataError, if the file does not take them.
         """
         numbers: dict[str, int] = {}
         places = np.full([len(tokens), max(map(len, tokens))], -1, np.int32)
@@ -47,10 +47,7 @@ class Session:
         char_ids = encode_tokens(list(numbers), self.max_characters)
         feeds = {"char_ids": char_ids, "places": places, "static": static.astype(np.float32)}
         with reading(self.name):
-            p_spam, pooled = self._session.run(["p_spam", "pooled_layers"], feeds)
-            if p_spam.shape != (len(tokens),) or not ((p_spam >= 0) & (p_spam <= 1)).all():
-                raise ValueError("no probabilities")
-        return p_spam, pooled
+            return tuple(self._session.run(["p_spam", "pooled_layers"], feeds))
 
 
 class Runtime:
@@ -97,7 +94,10 @@ class Runtime:
 
         def judge(batch: np.ndarray) -> np.ndarray:
             beside = self._static([texts[i] for i in batch]) if static is None else static[batch]
-            return self._session.run([tokens[i] for i in batch], beside)[0]
+            p_spam = self._session.run([tokens[i] for i in batch], beside)[0]
+            if p_spam.shape != batch.shape or not ((p_spam >= 0) & (p_spam <= 1)).all():
+                raise DataError(f"{self._session.name}: gives no probabilities; train again")
+            return p_spam
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for batch, p_spam in zip(rows, threads.map(judge, rows)):
@@ -108,7 +108,7 @@ class Runtime:
         """What the linear parts add to the log-odds: float64 [messages]."""
         if not self.wide:
             return np.zeros(len(texts))
-        some = [texts[start : start + COUNTED] for start in range(0, len(texts), COUNTED)]  # bounds the memory
+        some = [texts[start : start + COUNTED] for start in range(0, len(texts) or 1, COUNTED)]  # bounds the memory
         return np.concatenate([self.wide.scores(self.wide.count(part), len(part)) for part in some]) @ self._stack[1:-1]
 
     def _bounds(self, static: np.ndarray) -> np.ndarray:

@@ -106,7 +106,7 @@ def test_other_hidden_files_and_links_are_nobodys_to_sweep(tmp_path):
     assert set(os.listdir(folder)) == mine | {"final.csv"}
 
 
-def test_who_may_read_a_file_may_read_what_replaces_it_and_nobody_else(tmp_path):
+def test_who_may_read_a_file_may_read_what_replaces_it(tmp_path):
     (tmp_path / "final.csv").write_text("old")
     (tmp_path / "final.csv").chmod(0o600)
     write_another(tmp_path)

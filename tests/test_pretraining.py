@@ -224,12 +224,12 @@ def started(arguments, folder):
 
 @pytest.mark.slow
 def test_a_process_that_is_stopped_leaves_a_checkpoint_to_go_on_from(cli, files, tmp_path):
-    """By Ctrl-C, then by SIGTERM; then it comes to its end."""
+    """By Ctrl-C, by SIGTERM, by a terminal that closes; then it comes to its end."""
     shutil.copy(files[0], tmp_path / "a.txt")
     config = json.dumps({**json.loads(TINY), "batch_tokens": 24})
     arguments = ["pretrain", "a.txt", "-o", "elmo", "--tokens", "8000", "--config", config, "--resume"]
     tokens = 0
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         process = started(arguments, tmp_path)
         deadline = time.monotonic() + 120
         while "loss" not in (tmp_path / "stderr").read_text() and time.monotonic() < deadline:
@@ -237,7 +237,7 @@ def test_a_process_that_is_stopped_leaves_a_checkpoint_to_go_on_from(cli, files,
         process.send_signal(number)
         out, _ = process.communicate(timeout=120)
         progress, *message = (tmp_path / "stderr").read_text().splitlines()
-        assert process.returncode == 130 and out == ""
+        assert process.returncode == code and out == ""
         assert message == ["spamcli: interrupted"]
         assert tokens < int(re.fullmatch(r"([\d,]+) of 8,000: loss .* left", progress)[1].replace(",", "")) <= tokens + 24
         assert names(tmp_path) == ["a.txt", "elmo.checkpoint.npz", "stderr"]  # nothing partial

@@ -106,6 +106,8 @@ def test_an_odd_first_record_does_not_speak_for_the_others(tmp_path):
         (tmp_path / "a.jsonl").write_text(first + '\n{"text": "one", "error": ""}\n{"other": 1}\n{"text": "two"}\n')
         records = list(read(str(tmp_path / "a.jsonl")))
         assert [record.text for record in records] == ["timeout" if "timeout" in first else None, "one", None, "two"]
+    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n{"body": "two", "id": 1}\n')
+    assert [record.text for record in read(str(tmp_path / "a.jsonl"))] == ["one", "two"]
     (tmp_path / "a.jsonl").write_text('{"a": "1", "b": "2"}\n')
     assert "--text-column" in list(read(str(tmp_path / "a.jsonl")))[0].error
 
@@ -212,6 +214,15 @@ def test_a_first_line_without_a_verdict_is_a_row_like_the_others(cli, model, tmp
     (tmp_path / "in.txt").write_text("a" * 2**21 + "\nsee you\n")
     assert cli("predict", "--model", model, "-f", "in.txt", "-o", "out.csv").exit_code == 65
     assert [(row["text"], row["label"] == "error") for row in values(tmp_path / "out.csv")] == [("", True), ("see you", False)]
+
+
+def test_a_bad_line_of_jsonl_is_a_row_of_any_table(cli, model, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"message": "hi", "reason": 1}\n{bad\n{"message": 5, "reason": 1}\n')
+    assert cli("predict", "--model", model, "-f", "in.jsonl", "-o", "out.csv").exit_code == 65
+    assert [row["label"] == "error" for row in values(tmp_path / "out.csv")] == [False, True, True]
+    lines = [json.loads(line) for line in cli("predict", "--model", model, "-f", "in.jsonl", "--json").stdout.splitlines()]
+    assert [line["label"] == "error" for line in lines] == [False, True, True]
+    assert lines[2]["reason"] == 1 and "no text" in lines[2]["spamcli_reason"] and "no" in lines[1]["reason"].lower()
 
 
 def test_several_files_and_standard_input(cli, model, tmp_path):

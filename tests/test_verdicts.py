@@ -75,7 +75,8 @@ def test_a_prior_is_bayes_rule():
 
 @pytest.mark.parametrize("prior", [5e-324, 1e-17, 1e-14, 0.3, 1 - 1e-16])
 def test_what_is_certain_stays_so_whatever_the_prior(prior):
-    assert with_prior(np.array([0.0, 1.0]), 0.8, prior).tolist() == [0, 1]
+    for trained in (0.8, 5e-324, 1 - 1e-16):
+        assert with_prior(np.array([0.0, 1.0]), trained, prior).tolist() == [0, 1]
     assert (with_prior(np.linspace(0, 1, 99), 0.13, prior) >= 0).all() and (
         with_prior(np.linspace(0, 1, 99), 0.13, prior) <= 1
     ).all()
@@ -85,6 +86,7 @@ def test_any_sequence_of_messages_and_nothing_else(saved):
     """A Series is taken in its order, whatever its index says."""
     classifier = SpamClassifier.load(saved)
     expected = classifier.predict(TEXTS)
+    assert classifier.predict([]) == classifier.predict([], verdict_only=True) == []
     assert classifier.predict(pd.Series(TEXTS, index=range(len(TEXTS))[::-1])) == expected
     assert classifier.predict(iter(TEXTS)) == classifier.predict(np.array(TEXTS, object)) == expected
     for wrong in ("hello", b"hello", [None], [b"hello"], [float("nan")], ["hello", 1]):

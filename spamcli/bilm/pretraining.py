@@ -25,15 +25,15 @@ from spamcli.settings import BUILTIN, PretrainingSettings
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; the first is waited with until all is saved, a second one acts at once.
+    """Whether SIGINT, SIGTERM or SIGHUP came; the first is waited with until all is saved, a second one acts at once.
 
-    What the caller had ignored, as a shell does for what runs in its background, is ignored.
+    Then the caller's handler gets it. What the caller had ignored, as a shell does for what runs in its background, is ignored.
     """
     received = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def receive(number, frame):
@@ -44,6 +44,10 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         signal.signal(number, receive)
     try:
         yield lambda: bool(received)
+    except KeyboardInterrupt:
+        if received and callable(before[received[0]]):
+            before[received[0]](received[0], None)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -71,7 +75,7 @@ def pretrain(
         exclude: labelled messages whose like must not be read.
         about: Markdown for the card: whose text this is, and under which licence.
     Raises: NotFoundError, DataError; WriteError, also if `directory` exists or a checkpoint is there without `resume`;
-        KeyboardInterrupt after SIGINT or SIGTERM, the checkpoint written.
+        KeyboardInterrupt after SIGINT, SIGTERM or SIGHUP, the checkpoint written.
     """
     if not directory.name:  # this folder, or the root
         refuse_existing(directory)

@@ -110,7 +110,7 @@ def train(
     model,
     json,
 ):
-    """Train a classifier, write it to --model, and measure it on the test messages.
+    """Train a classifier, measure it on the test messages, and write it to --model.
 
     Example: spamcli train --recipe tutorial --epochs 1 --model tutorial-model
     """
@@ -158,13 +158,16 @@ def train(
         result = evaluation.evaluate(trained, split, progress)
         model_dir.save(trained, model)
     figures = replace(result, seconds=seconds | result.seconds).to_dict()
-    if quantize:
-        figures["int8"] = evaluation.beside_onnx(result, model)
     try:
+        if quantize:
+            figures["int8"] = evaluation.beside_onnx(result, model)
         model_dir.write_card(model, card.model_card(trained.config, figures, keep_messages), trained.config)
     finally:
         print_evaluation(figures, json)
-    click.echo(escaped(f"model: {model}"), err=json)
+    if json:
+        say(f"model: {model}", prefix="")
+    else:
+        click.echo(escaped(f"model: {model}"))
 
 
 @click.command()
@@ -267,7 +270,7 @@ def evaluate(
         from spamcli.report import write
 
         write(result, report, redact)
-        click.echo(escaped(f"report: {report}"), err=True)
+        say(f"report: {report}", prefix="")
 
 
 @click.command()

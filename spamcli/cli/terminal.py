@@ -1,5 +1,6 @@
 """What a verb shows and where: results on stdout, all else on stderr; errors in one line, with the right exit code."""
 
+import errno
 import io
 import math
 import os
@@ -17,11 +18,13 @@ import click
 from spamcli.errors import DataError, NotFoundError, SpamcliError, WriteError
 from spamcli.records import escaped, json_line
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
-def say(text: str) -> None:
+
+def say(text: str, prefix: str = "spamcli: ") -> None:
     """A line on stderr for whoever watches; that it cannot be written stops nothing."""
     try:
-        click.echo(escaped(f"spamcli: {text}"), err=True)
+        click.echo(escaped(prefix + text), err=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is left in the buffer cannot be written either
 
@@ -36,8 +39,8 @@ class Verbs(click.Group):
             return super().main(*args, **kwargs)
         except OSError as error:
             if error.filename is not None:  # not standard output
-                say(f"{error.filename}: {error.strerror}; see who may read and write there")
-                sys.exit(NotFoundError.exit_code)
+                say(f"{error.filename}: {error.strerror}; see who may read and write there, and how much")
+                sys.exit((WriteError if error.errno in _NO_ROOM else NotFoundError).exit_code)
             say(f"standard output cannot be written: {error.strerror}; free some space")
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer cannot be written either
             sys.exit(WriteError.exit_code)
@@ -136,7 +139,7 @@ def _log(seconds: float) -> Callable[[str, int, int], None]:
     def write(what: str, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last >= seconds:
-            click.echo(f"{done:,} of {total:,}: {what}", err=True)
+            say(f"{done:,} of {total:,}: {what}", prefix="")
             last = time.monotonic()
 
     return write

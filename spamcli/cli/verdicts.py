@@ -25,15 +25,21 @@ def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: boo
     Args:
         no_text: leave out what holds the message; of a record that cannot be parsed that may be any column.
     """
-    values = dict(record.values) or {"text": record.text}
+    values = dict(record.values) or ({"text": record.text} if verdict else {})
     p_spam = None if verdict is None or verdict.p_spam is None else round(verdict.p_spam, DIGITS)
     ours = {"label": verdict.label if verdict else "error", "p_spam": p_spam}
-    ours |= {"reason": record.error} if with_reason and verdict is None else {}
-    while values.keys() & ours.keys():
-        ours = {f"spamcli_{name}": value for name, value in ours.items()}
+    reason = {"reason": record.error} if with_reason and verdict is None else {}
+    ours, reason = (_renamed(part, values) for part in (ours, reason))
     if no_text:
         values = {name: value for name, value in values.items() if verdict and value != record.text}
-    return values | ours
+    return values | ours | reason
+
+
+def _renamed(ours: dict, theirs: dict) -> dict:
+    """The same with names that are not taken."""
+    while theirs.keys() & ours.keys():
+        ours = {f"spamcli_{name}": value for name, value in ours.items()}
+    return ours
 
 
 def verdict_line(record: Record, verdict: Verdict | None) -> str:
