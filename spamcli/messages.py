@@ -270,7 +270,7 @@ def _label(label: object, spam_labels: Sequence[str], where: str) -> int:
         return int(name in {spam_label.strip().lower() for spam_label in spam_labels})
     if name not in _LABELS:
         raise DataError(
-            f"{where}: label {str(label)[:60]!r} is neither ham nor spam; correct it or say which mean spam with --spam-label"
+            f"{where}: label {repr(label)[:60]} is neither ham nor spam; correct it or say which mean spam with --spam-label"
         )
     return _LABELS[name]
 

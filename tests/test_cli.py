@@ -684,7 +684,6 @@ def test_what_may_not_even_be_looked_at(model, tmp_path):
             (["predict", "--model", model, "-f", place], 66),
             (["predict", "--model", model, "hello", "-o", place], 74),
             (["evaluate", "--model", model, "--report", place], 74),
-            (["import", "no.hdf5", "no.json", "-o", place], 74),
             (["pretrain", TINY_MESSAGES, "-o", place, "--tokens", "100"], 74),
             (["train", "--data", TINY_MESSAGES, "--elmo", place], 66),
             (["train", "--data", TINY_MESSAGES, "--elmo", model, "--model", place], 74),

@@ -228,9 +228,11 @@ def test_full_disk_leaves_nothing_behind(tmp_path):
 
 
 def test_mistake_leaves_nothing_behind(tmp_path):
-    with pytest.raises(UnicodeEncodeError):
-        export(random_bilm("space"), tmp_path / "module", "a card that is not text: \ud83d")
+    with pytest.raises(TypeError):
+        export(random_bilm("space"), tmp_path / "module", b"a card that is no text")
     assert not list(tmp_path.iterdir())
+    export(random_bilm("space"), tmp_path / "module", "half a character: \ud83d")
+    assert (tmp_path / "module" / "README.md").read_text() == "half a character: ?"
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def two_at_once(box: Path, first: list[str], second: list[str], rename: int, par
 
 def test_two_downloads_at_once(inputs, tmp_path):
     box = plain_box(inputs, tmp_path / "box")
-    two_at_once(box, VERBS["download"].arguments, VERBS["download"].arguments, 1, "data/.spamcli-*.csv")
+    two_at_once(box, VERBS["download"].arguments, VERBS["download"].arguments, 1, "data/.spamcli-*")
     assert os.listdir(box / "here" / "data") == ["spam.csv"] and VERBS["download"].state(box / "here") == "new"
 
 
