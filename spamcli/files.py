@@ -47,11 +47,18 @@ def destination(path: Path, advice: str) -> Path:
 
     Raises: WriteError, with what to do about it.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    final = Path(os.path.realpath(path))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return final
+    except OSError as error:  # a name that is too long, a folder that is locked
+        raise WriteError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
+    if not stat.S_ISREG(mode):
         raise WriteError(f"{path}: is not a file; {advice}")
-    if os.path.exists(path) and not os.access(path, os.W_OK):
+    if not os.access(path, os.W_OK):
         raise WriteError(f"{path}: is read-only; {advice}")
-    return Path(os.path.realpath(path))
+    return final
 
 
 def finish(path: Path, final: Path, outdated: Path | None = None) -> None:

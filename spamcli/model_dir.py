@@ -157,6 +157,11 @@ def _write(directory: Path, part: str, suffix: str, save: Callable[[Path], None]
 
 def check_place(directory: Path) -> None:
     """Raises: WriteError, if a model cannot be written there or would replace a file that is not a model's."""
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            directory.lstat()
+    except OSError as error:  # a name that is too long, a folder that is locked
+        raise WriteError(f"{directory}: cannot be written ({error.strerror}); name another place with --model") from error
     existing = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
     if not os.path.isdir(existing):
         raise WriteError(f"{existing}: is a file, or a link to nothing; --model names a directory")
