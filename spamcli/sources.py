@@ -124,7 +124,7 @@ def _write(path: Path, data: bytes) -> None:
             partial.write_bytes(data)
             finish(partial, final)
     except OSError as error:
-        raise WriteError(f"{path}: cannot write: {error.strerror}; choose another place with -o") from error
+        raise WriteError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from error
 
 
 def _from_file(path: Path, sources: Sources) -> tuple[str, bytes, bytes | None]:

@@ -416,7 +416,7 @@ def test_a_file_of_ones_own_that_cannot_be_read(name, sources, folder, tmp_path)
 
 def test_a_place_that_cannot_be_written(sources, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(WriteError, match=r"file/spam\.csv: cannot write: (Not a directory|File exists)"):
+    with pytest.raises(WriteError, match=r"file/spam\.csv: cannot be written \((Not a directory|File exists)\)"):
         download(tmp_path / "file" / "spam.csv", "github", sources=sources)
     with pytest.raises(WriteError, match="is not a file"):
         download(tmp_path, "github", force=True, sources=sources)
@@ -432,7 +432,7 @@ def test_a_disk_that_is_full_half_way(sources, folder):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(SPAM_CSV) // 2, limits[1]))
     try:
-        with pytest.raises(WriteError, match=r"spam\.csv: cannot write: File too large; choose another place"):
+        with pytest.raises(WriteError, match=r"spam\.csv: cannot be written \(File too large\); choose another place"):
             download(folder / "spam.csv", "github", sources=sources)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
