@@ -80,17 +80,10 @@ def write_config(directory: Path, values: dict) -> None:
 
 
 def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
-    """The config, the numbers that were learned beside it, and the names of the files.
+    """The config, the numbers that were learned beside it, and the names of the files: `undisturbed` is for who reads these.
 
     Raises: NotFoundError; DataError, if it is not as this version wrote it.
     """
-    read = _read(directory)
-    if not all(os.path.isfile(directory / name) for name in read[2].values()):
-        read = _read(directory)  # somebody has just replaced it
-    return read
-
-
-def _read(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     path = directory / CONFIG
     if not os.path.isfile(path):
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")

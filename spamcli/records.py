@@ -231,14 +231,14 @@ def _read_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterato
     if path == STREAM:
         raise DataError("standard input: Parquet cannot be read from a pipe; name the file")
     if _plain(path) != Path(path):  # it is read from its end
-        with _unpacked(file) as whole:
+        with _in_temporary_file(file) as whole:
             yield from _rows_of_parquet(whole, path, text_column)
     else:
         yield from _rows_of_parquet(file, path, text_column)
 
 
 @contextmanager
-def _unpacked(packed: BinaryIO) -> Iterator[BinaryIO]:
+def _in_temporary_file(packed: BinaryIO) -> Iterator[BinaryIO]:
     """A temporary file of it. Raises: WriteError, if there is no room for one."""
     with ExitStack() as stack:
         with _temporary_room():
@@ -318,6 +318,8 @@ def write(path: str, form: str | None, rows: Iterator[dict]) -> None:
     }
     try:
         with unfinished(final.parent) as partial:
+            if final.exists():
+                partial.chmod(0o600)  # nobody else reads it before it may be read by whom the old one is
             with open(partial, "wb") as file, _packed(file, Path(path).suffix.lower()) as packed:
                 writers[form](packed, rows)
             finish(partial, final)

@@ -71,7 +71,7 @@ class Runtime:
         self.prior, self._stack = float(learned["prior"]), learned["stack"]
         check_files(directory, [files[name] for name in files.keys() & {"wide"}])
         self.wide = Wide.load(directory / files["wide"], len(self._stack) - 2) if "wide" in files else None
-        self._session = Session(verified(directory / files["onnx"]), directory / files["onnx"])
+        self.session = Session(verified(directory / files["onnx"]), directory / files["onnx"])
 
     def p_spam(self, texts: Sequence[str], certain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
         """Probability of spam of each message: float64 [messages]; the prior for one without tokens.
@@ -94,9 +94,9 @@ class Runtime:
 
         def judge(batch: np.ndarray) -> np.ndarray:
             beside = self._static([texts[i] for i in batch]) if static is None else static[batch]
-            p_spam = self._session.run([tokens[i] for i in batch], beside)[0]
+            p_spam = self.session.run([tokens[i] for i in batch], beside)[0]
             if p_spam.shape != batch.shape or not ((p_spam >= 0) & (p_spam <= 1)).all():
-                raise DataError(f"{self._session.name}: gives no probabilities; train again")
+                raise DataError(f"{self.session.name}: gives no probabilities; train again")
             return p_spam
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spamcli import attacks, model_dir, protocols
+from spamcli import attacks, evaluation, model_dir, protocols
 from spamcli.baselines import BASELINES
 from spamcli.cli import main
 from spamcli.cli.options import Duration
@@ -213,6 +213,14 @@ def test_evaluate_beside_others(cli, model, tiny_elmo):
     assert against["n"] == against["ours"]["n"] and against["known"]["ours"]["errors"] == figures["errors"]
     table = cli(*arguments).stdout
     assert "(the fewest errors on these messages)" in table and "look-alikes" in table and "McNemar p" in table
+
+
+@pytest.mark.slow
+def test_a_notice_is_given_once_however_often_the_messages_are_read(cli, model, tmp_path):
+    long = "free call now " * 1000
+    (tmp_path / "more.csv").write_text(f"label,text\nham,see you at six\nspam,{long}\nham,{long}\n")
+    result = cli("evaluate", "--model", model, "--test", "more.csv", "--baseline", "--attack")
+    assert result.exit_code == 0 and result.stderr.count("more than 2,048 tokens") == 1
 
 
 def test_the_page_holds_the_figures(cli, model, tmp_path):
@@ -618,6 +626,19 @@ def test_interrupt_exits_with_130_and_leaves_nothing_half_written(tiny_elmo, tmp
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and out == "" and err.strip().endswith("spamcli: interrupted")
     assert not os.path.exists(tmp_path / "m" / "config.json")
+
+
+@pytest.mark.slow
+def test_training_that_is_interrupted_while_it_measures_leaves_the_old_model(cli, model, tiny_elmo, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    shutil.copytree(model, tmp_path / "m")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    monkeypatch.setattr(evaluation, "evaluate", interrupted)
+    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 1, "--model", "m"]
+    assert cli(*arguments).exit_code == 130
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
 
 
 @pytest.mark.slow

@@ -171,6 +171,19 @@ def test_what_was_there_stays_when_writing_fails(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_what_replaces_a_private_file_is_private_while_it_is_written(tmp_path):
+    (tmp_path / "a.csv").write_text("mine")
+    (tmp_path / "a.csv").chmod(0o600)
+    modes = []
+
+    def watching():
+        modes.extend(path.stat().st_mode & 0o777 for path in tmp_path.iterdir())
+        yield {"text": "a"}
+
+    write(str(tmp_path / "a.csv"), None, watching())
+    assert modes == [0o600, 0o600] and values(tmp_path / "a.csv") == [{"text": "a"}]
+
+
 @pytest.mark.parametrize("name", ["csv", "tsv.gz", "jsonl.zst", "parquet"])
 def test_every_form_gets_the_same_verdicts_with_all_columns(cli, model, tmp_path, name):
     write(str(tmp_path / f"in.{name}"), None, iter(ROWS))

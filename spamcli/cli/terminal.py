@@ -47,8 +47,8 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context):
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("default", module="spamcli")  # the same words from the same place once
-        warnings.showwarning = lambda message, *_: say(str(message))
+        warnings.filterwarnings("always", module="spamcli")
+        warnings.showwarning = _each_once(say)
         with _stopping() as signals:
             try:
                 return super().invoke(ctx)
@@ -66,6 +66,18 @@ class Verbs(click.Group):
                 if isinstance(error, click.ClickException):
                     error.message = escaped(error.message)
                 raise
+
+
+def _each_once(show: Callable[[str], None]) -> Callable[..., None]:
+    """Shows no warning's words again, unlike Python, which forgets them when a library changes its filters."""
+    shown: set[str] = set()
+
+    def show_new(message: Warning, *_) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            show(str(message))
+
+    return show_new
 
 
 @contextmanager

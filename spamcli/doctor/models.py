@@ -8,7 +8,7 @@ from spamcli.collection import is_spam_csv, is_uci
 from spamcli.doctor.check import MISSING, OK, WARNING, Check
 from spamcli.doctor.packages import TENSORFLOW, install
 from spamcli.errors import DataError, NotFoundError, UnavailableError
-from spamcli.model_config import check_files, read_config
+from spamcli.model_config import ModelConfig, check_files, read_config, undisturbed
 from spamcli.settings import BUILTIN
 
 BUILTIN_FINGERPRINT = "2d926de61d16834efea28526c6bbc1b847e534936d56b238b49c4abdc9272828"  # of the ELMo inside the package
@@ -53,13 +53,19 @@ def builtin_on_tensorflow() -> Check:
 def model(directory: Path, named: bool) -> Check:
     """Every file is as its name, which holds its SHA-256, says. Raises: DataError; NotFoundError, if the user named it."""
     try:
-        config, _, files = read_config(directory)
+        config, files = undisturbed(directory, _whole)
     except NotFoundError:
         if named:
             raise
         return Check(MISSING, f"{directory}: no model there", "spamcli train")
-    check_files(directory, files.values())
     return Check(OK, f"{directory}: config.json, {', '.join(sorted(files))} are as they were written ({config.fingerprint})")
+
+
+def _whole(directory: Path) -> tuple[ModelConfig, dict[str, str]]:
+    """The config, and the names of the files. Raises: NotFoundError; DataError."""
+    config, _, files = read_config(directory)
+    check_files(directory, files.values())
+    return config, files
 
 
 def on_onnxruntime(directory: Path) -> Check:
@@ -67,15 +73,15 @@ def on_onnxruntime(directory: Path) -> Check:
     import numpy as np
 
     from spamcli.characters import TOKENIZERS
-    from spamcli.runtime import Runtime, Session
+    from spamcli.runtime import Runtime
 
-    config, _, files = read_config(directory)
-    if "onnx" not in files:
+    if "onnx" not in read_config(directory)[2]:
         return Check(OK, "this model's ELMo has no ONNX form, so TensorFlow runs it")
-    runtime, session = Runtime(directory), Session((directory / files["onnx"]).read_bytes())
+    runtime = Runtime(directory)
+    split = TOKENIZERS[runtime.config.elmo["tokenizer"]]
 
     def compute(texts):
-        _, pooled = session.run([TOKENIZERS[config.elmo["tokenizer"]](text) for text in texts], np.zeros(len(texts)))
+        _, pooled = runtime.session.run([split(text) for text in texts], np.zeros(len(texts)))
         return np.column_stack([runtime.p_spam(texts), pooled.reshape(len(texts), -1)])
 
     return _steady(compute, install(["onnxruntime"]))
