@@ -197,6 +197,23 @@ def given_weights() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cut", [1, 2, 7])
+def test_resumed_training_rounds_as_uninterrupted_training_does(tmp_path, cut):
+    """To the last bit, though every batch has another shape and a process compiles its graph anew."""
+    lines = [" ".join(f"{chr(97 + word)}{number}" for word in range(1 + number % 9)) for number in range(60)]
+    corpus, path = a_corpus(lines), tmp_path / "x.checkpoint.npz"
+    settings = replace(SETTINGS, tokens=900, batch_tokens=40)
+    whole, first, second = (Pretraining(CONFIG, settings, corpus.counts) for _ in range(3))
+    assert len({batch.indices.shape for batch in whole.batches(corpus)}) > 5
+    whole.train(corpus, nothing, nothing)
+    with pytest.raises(KeyboardInterrupt):
+        first.train(corpus, nothing, lambda: first.save(path), lambda: first.steps == cut)
+    second.restore(path)
+    second.train(corpus, nothing, nothing)
+    assert_same(state(second), state(whole), tolerance=0)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("misspelt, init", [(0.0, False), (0.4, True)])
 def test_resumed_training_equals_uninterrupted_training(tmp_path, misspelt, init):
     """Cut off twice, in the middle of an epoch and at its end; with dropout, sampling, slips and weights to begin with."""

@@ -21,6 +21,12 @@ from spamcli.files import finish, unfinished
 from spamcli.settings import PretrainingSettings
 
 
+# One graph for batches of any shape: those that are specialised for one round otherwise, so a resumed run would go another way.
+_BATCH = [tf.TensorSpec(shape, tf.int32) for shape in ([None, None], [None, None], [None], [None, None])]
+_SAMPLE = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
+_STEP = [tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)]
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where pretraining stands."""
@@ -67,7 +73,7 @@ class Pretraining(tf.Module):
             results.append((tf.boolean_mask(top, real), tf.boolean_mask(tf.transpose(targets), real)))
         return results
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[*_BATCH, *_SAMPLE, *_STEP])
     def step(self, char_ids, indices, lengths, words, sample, sample_log_q, learning_rate, step):
         """One step of Adam; returns the mean loss in nats, of both directions."""
         call = itertools.count()  # every call has a mask of its own
@@ -123,7 +129,7 @@ class Pretraining(tf.Module):
             return self.settings.learning_rate * (done + 1e-4) / self.settings.warmup
         return self.settings.learning_rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, done))))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=_BATCH)
     def losses(self, char_ids, indices, lengths, words):
         """Summed loss of each direction in nats, over the whole vocabulary: float32 [2]; number of places: int32."""
         sums, count = [], 0
