@@ -49,13 +49,16 @@ def destination(path: Path, advice: str) -> Path:
     """
     final = Path(os.path.realpath(path))
     try:
-        mode = path.stat().st_mode
+        there = path.stat()
     except FileNotFoundError:
         return final
     except OSError as error:  # a name that is too long, a folder that is locked
         raise WriteError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(there.st_mode):
         raise WriteError(f"{path}: is not a file; {advice}")
+    with suppress(OSError):  # closed by the caller
+        if os.path.samestat(there, os.fstat(1)):  # by /dev/stdout, say; what others write there would be lost
+            raise WriteError(f"{path}: standard output goes there; {advice}")
     if not os.access(path, os.W_OK):
         raise WriteError(f"{path}: is read-only; {advice}")
     return final

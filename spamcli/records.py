@@ -67,29 +67,32 @@ def read(
     form: str | None = None,
     text_column: str | None = None,
     watched: Callable[[BinaryIO], BinaryIO] = lambda file: file,
+    columns: dict | None = None,
 ) -> Iterator[Record]:
     """Records of a file, or of standard input, which must not be Parquet.
 
     Args:
         watched: the packed bytes of a file, and what shows how many of them are read.
+        columns: gets the names of a table's columns before the first record comes, each with its Arrow type or None.
     Raises: NotFoundError; DataError, if the file is damaged or has no column of text.
     """
-    form = form_of(path, form)
+    form, columns = form_of(path, form), {} if columns is None else columns
     try:
         with _opened(path, watched) as file:
             if form == "parquet":
-                yield from _read_parquet(file, path, text_column)
+                yield from _read_parquet(file, path, text_column, columns)
                 return
             file = file if hasattr(file, "peek") else io.BufferedReader(file)
             check_is_text(file.peek(8), path)
             newline = "\n" if form == "text" else ""
             lines = Lines(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=newline))
             if form == "text":
+                columns.setdefault("text")
                 yield from _read_text(lines, path)
             elif form == "jsonl":
                 yield from _read_jsonl(lines, path, text_column)
             else:
-                yield from _read_table(lines, path, _DELIMITERS[form], text_column)
+                yield from _read_table(lines, path, _DELIMITERS[form], text_column, columns)
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: damaged or cut off ({error}); make it again") from error
 
@@ -168,7 +171,7 @@ def _read_text(lines: Lines, path: str) -> Iterator[Record]:
             yield Record(line.removesuffix("\n").removesuffix("\r"))
 
 
-def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None) -> Iterator[Record]:
+def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None, columns: dict) -> Iterator[Record]:
     table = rows(lines, delimiter)
     number, header, error = next(table, (1, [], ""))
     if error:
@@ -179,6 +182,7 @@ def _read_table(lines: Lines, path: str, delimiter: str, text_column: str | None
         raise DataError(f"{path}, line 1: a column is there twice; name each differently")
     check_separated(header, delimiter, path, named=text_column is not None)
     column = find_column("text", text_column, TEXT_COLUMNS, header, path)
+    columns |= dict.fromkeys(header) | columns
     for number, row, error in table:
         values, size = dict.fromkeys(header) | dict(zip(header, row)), sum(map(len, row)) + _FIELD * len(header)
         if error or len(row) != len(header):
@@ -227,14 +231,14 @@ def _is_deep(values: dict) -> bool:
     return True
 
 
-def _read_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterator[Record]:
+def _read_parquet(file: BinaryIO, path: str, text_column: str | None, columns: dict) -> Iterator[Record]:
     if path == STREAM:
         raise DataError("standard input: Parquet cannot be read from a pipe; name the file")
     if _plain(path) != Path(path):  # it is read from its end
         with _in_temporary_file(file) as whole:
-            yield from _rows_of_parquet(whole, path, text_column)
+            yield from _rows_of_parquet(whole, path, text_column, columns)
     else:
-        yield from _rows_of_parquet(file, path, text_column)
+        yield from _rows_of_parquet(file, path, text_column, columns)
 
 
 @contextmanager
@@ -261,7 +265,7 @@ def _temporary_room() -> Iterator[None]:
         ) from error
 
 
-def _rows_of_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iterator[Record]:
+def _rows_of_parquet(file: BinaryIO, path: str, text_column: str | None, columns: dict) -> Iterator[Record]:
     import pyarrow
     from pyarrow import parquet
 
@@ -272,12 +276,13 @@ def _rows_of_parquet(file: BinaryIO, path: str, text_column: str | None) -> Iter
         if len(set(names)) < len(names):
             raise DataError(f"{path}: a column is there twice; name each differently")
         column = find_column("text", text_column, TEXT_COLUMNS, names, path)
+        columns |= dict(zip(names, schema.types)) | columns
         number = 0
         for batch in table.iter_batches(_rows_together(table.metadata)):
-            columns, size = dict(zip(names, batch.columns)), batch.nbytes // max(1, batch.num_rows)
+            cells, size = dict(zip(names, batch.columns)), batch.nbytes // max(1, batch.num_rows)
             for row in range(batch.num_rows):
                 number += 1
-                yield _parquet_record(columns, row, column, f"{path}, row {number}", size)
+                yield _parquet_record(cells, row, column, f"{path}, row {number}", size)
     except (pyarrow.ArrowException, OSError, MemoryError, ValueError, LookupError) as error:  # a name may be no UTF-8
         raise DataError(f"{path}: damaged, or not Parquet ({' '.join(str(error).split())[:100]}); make it again") from error
 
@@ -303,18 +308,20 @@ def _parquet_record(columns: dict, row: int, column: str, where: str, size: int)
     return Record(None if error else text, values, f"{where}: {error}" if error else "", size)
 
 
-def write(path: str, form: str | None, rows: Iterator[dict]) -> None:
+def write(path: str, form: str | None, rows: Iterator[dict], columns: Callable[[], dict] = dict) -> None:
     """Write rows; the file appears whole or not at all.
 
+    Args:
+        columns: of a table, once its first row is there or there is none: names, each with its Arrow type or None.
     Raises: WriteError; DataError, if the rows do not make a table; whatever reading them raises. Nothing half-written stays.
     """
     final, form = destination(Path(path), "name one for the verdicts"), form_of(path, form)
     writers: dict[str, Callable[[BinaryIO, Iterator[dict]], None]] = {
         "text": _write_text,
         "jsonl": _write_jsonl,
-        "parquet": write_parquet,
-        "csv": lambda file, rows: write_delimited(file, rows, ","),
-        "tsv": lambda file, rows: write_delimited(file, rows, "\t"),
+        "parquet": lambda file, rows: write_parquet(file, rows, columns),
+        "csv": lambda file, rows: write_delimited(file, rows, ",", columns),
+        "tsv": lambda file, rows: write_delimited(file, rows, "\t", columns),
     }
     try:
         with unfinished(final.parent) as partial:

@@ -65,7 +65,7 @@ class Runtime:
     def _read(self, directory: Path) -> None:
         self.config, learned, files = read_config(directory)
         if "onnx" not in files:
-            raise DataError(f"{directory}: has no ONNX file")
+            raise DataError(f"{directory}: has no ONNX file; `spamcli predict` runs its ELMo on TensorFlow")
         if self.config.elmo["tokenizer"] not in TOKENIZERS:
             raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
         self.prior, self._stack = float(learned["prior"]), learned["stack"]

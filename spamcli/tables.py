@@ -5,7 +5,8 @@ Nothing here loads what is not used: pyarrow is for Parquet alone.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from typing import BinaryIO
 
@@ -14,9 +15,11 @@ from spamcli.errors import DataError
 BATCH = 1024  # rows of a Parquet file that are read or written together
 
 
-def write_delimited(file: BinaryIO, rows: Iterator[dict], delimiter: str) -> None:
+def write_delimited(file: BinaryIO, rows: Iterator[dict], delimiter: str, columns: Callable[[], dict]) -> None:
     """Rows as CSV or TSV under a header.
 
+    Args:
+        columns: of a table without rows, asked once these have ended.
     Raises: DataError at a row with a column that the first one does not have.
     """
     lines, writer = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""), None
@@ -29,31 +32,35 @@ def write_delimited(file: BinaryIO, rows: Iterator[dict], delimiter: str) -> Non
                 writer.writeheader()
             has_return = any("\r" in str(value) for value in row.values())  # which the writer would leave unquoted
             (quoting if has_return else writer).writerow(row)
+        if writer is None:
+            csv.DictWriter(lines, columns(), **settings).writeheader()
     finally:
         lines.detach()  # written out, and left open for what packs it
 
 
-def write_parquet(file: BinaryIO, rows: Iterator[dict]) -> None:
+def write_parquet(file: BinaryIO, rows: Iterator[dict], columns: Callable[[], dict]) -> None:
     """Rows as Parquet, BATCH of them at a time.
 
+    Args:
+        columns: names, each with its Arrow type or None for what the first rows hold. Asked once these are there.
     Raises: DataError likewise, and if the values of a column are not of one kind.
     """
     import pyarrow
     from pyarrow import parquet
 
-    writer, rows = None, _of_the_same_columns(rows)
-    while True:
-        batch = [{name: _encodable(value) for name, value in row.items()} for row in islice(rows, BATCH)]
-        if writer and not batch:
-            break
+    rows = _of_the_same_columns(rows)
+    batch = list(islice(rows, BATCH))
+    with ExitStack() as stack:
         try:
-            schema = writer.schema if writer else _schema(pyarrow.Table.from_pylist(batch).schema)
-            writer = writer or parquet.ParquetWriter(file, schema)
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+            schema = _schema(batch, columns())
+            writer = stack.enter_context(parquet.ParquetWriter(file, schema))
+            while batch:
+                values = [{name: _encodable(value) for name, value in row.items()} for row in batch]
+                writer.write_table(pyarrow.Table.from_pylist(values, schema))
+                batch = list(islice(rows, BATCH))
         except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError) as error:
             about = " ".join(str(error).split())[:100]
             raise DataError(f"values of a column are not of one kind that Parquet has ({about}); write .jsonl") from error
-    writer.close()
 
 
 def _of_the_same_columns(rows: Iterator[dict]) -> Iterator[dict]:
@@ -70,17 +77,16 @@ def _encodable(value: object) -> object:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _schema(first):
-    """Of all rows; of columns that have no value among the first ones p_spam is a number, every other text."""
+def _schema(first: list[dict], types: dict):
+    """Of all rows; of columns that have neither a type nor a value among the first rows p_spam is a number, others are text."""
     import pyarrow
 
-    def kind(field) -> pyarrow.DataType:
-        return (
-            field.type
-            if field.type != pyarrow.null()
-            else pyarrow.float64()
-            if field.name.endswith("p_spam")
-            else pyarrow.string()
-        )
+    def kind(name: str) -> pyarrow.DataType:
+        if types.get(name) is not None:
+            return types[name]
+        found = pyarrow.array([_encodable(row.get(name)) for row in first]).type
+        if found != pyarrow.null():
+            return found
+        return pyarrow.float64() if name.endswith("p_spam") else pyarrow.string()
 
-    return pyarrow.schema([(field.name, kind(field)) for field in first])
+    return pyarrow.schema([(name, kind(name)) for name in (first[0] if first else types)])

@@ -437,12 +437,12 @@ SMALL = ["--config", '{"char_dim": 4, "filters": [[1, 4], [3, 8]], "cells": 8, "
 @pytest.mark.parametrize("given", ["corpus.txt", "c*.t?t", "-"])
 def test_pretrain_prints_one_line_and_logs_another(cli, corpus, tmp_path, given):
     """A file, a pattern, standard input; the run is over long before a second line is due."""
-    result = cli("pretrain", given, "-o", "elmo", "--tokens", 300, *SMALL, input=corpus.read_bytes() if given == "-" else None)
+    result = cli("pretrain", given, "-o", "elmo", "--tokens", 3000, *SMALL, input=corpus.read_bytes() if given == "-" else None)
     assert result.exit_code == 0, result.stderr
     printed = r"elmo: perplexity \d+\.\d forward, \d+\.\d backward \(exp of the mean natural-log loss on \d held-out lines\)\n"
     assert re.fullmatch(printed, result.stdout)
-    assert re.fullmatch(r"[\d,]+ of 300: loss \d+\.\d\d, [\d,]+ tokens/s, \d+:\d\d:\d\d left\n", result.stderr)
-    assert f"spamcli pretrain {shlex.quote(given)} -o my-elmo --tokens 300 " in (tmp_path / "elmo" / "README.md").read_text()
+    assert re.fullmatch(r"[\d,]+ of 3,000: loss \d+\.\d\d, [\d,]+ tokens/s, \d+:\d\d:\d\d left\n", result.stderr)
+    assert f"spamcli pretrain {shlex.quote(given)} -o my-elmo --tokens 3000 " in (tmp_path / "elmo" / "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -664,16 +664,22 @@ def test_no_signal_of_the_callers_is_left_changed(cli):
 
 @pytest.mark.slow
 def test_output_goes_where_a_link_leads(model, tmp_path):
-    """Also where that is standard output, a file here."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link.csv").symlink_to("there/judged.csv")
-    (tmp_path / "out").symlink_to("/dev/stdout")
     assert run("predict", "--model", model, "hello", "-o", tmp_path / "link.csv").returncode == 0
     assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "there" / "judged.csv").read_text().startswith("text,label")
-    command = f"{sys.executable} -m spamcli predict --model {model} hello -o {tmp_path}/out > {tmp_path}/printed"
-    assert subprocess.run(["bash", "-c", command]).returncode == 0
-    assert "hello" in (tmp_path / "printed").read_text() and (tmp_path / "out").is_symlink()
-    done = run("predict", "--model", model, "hello", "-o", tmp_path / "out")  # a pipe
+
+
+@pytest.mark.slow
+def test_output_does_not_go_where_standard_output_goes(model, tmp_path):
+    """A file, which others write to, or a pipe."""
+    (tmp_path / "out").symlink_to("/dev/stdout")
+    predict = f"{sys.executable} -m spamcli predict --model {model} hello -o {tmp_path}/out"
+    done = subprocess.run(
+        ["bash", "-c", f"(echo mine; {predict}; echo $?) > {tmp_path}/printed"], capture_output=True, text=True
+    )
+    assert (tmp_path / "printed").read_text() == "mine\n74\n" and "standard output goes there" in done.stderr
+    done = run("predict", "--model", model, "hello", "-o", tmp_path / "out")
     assert done.returncode == 74 and "is not a file" in done.stderr and (tmp_path / "out").is_symlink()
 
 

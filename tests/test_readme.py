@@ -86,3 +86,12 @@ def test_the_shell_completes(shell):
         env=environment,
     )
     assert done.returncode == 0 and "_SPAMCLI_COMPLETE" in done.stdout and "spamcli" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["predict -f a", "pretrain a", "train --also a", "train --elmo a", "evaluate --test a"])
+def test_the_shell_is_told_where_a_file_is_named(words):
+    environment = {**os.environ, "_SPAMCLI_COMPLETE": "bash_complete", "COMP_WORDS": f"spamcli {words}"}
+    environment["COMP_CWORD"] = str(len(words.split()))
+    command = [sys.executable, "-c", "from spamcli.cli import main; main(prog_name='spamcli')"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "file,a\n", done.stderr

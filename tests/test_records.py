@@ -1,12 +1,15 @@
 """Messages in and out of files and pipes: one row out for every record in, whatever the form."""
 
+import contextlib
 import gzip
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
 import tracemalloc
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -260,6 +263,92 @@ def test_several_files_and_standard_input(cli, model, tmp_path):
 )
 def test_options_of_predict_that_do_not_go_together(cli, model, arguments):
     assert cli("predict", "--model", model, *arguments).exit_code == 2
+
+
+TYPED = pa.schema(
+    {"n": pa.int32(), "price": pa.decimal128(10, 2), "tags": pa.list_(pa.string()), "big": pa.uint64(), "none": pa.int64()}
+)
+
+
+def test_columns_of_parquet_keep_their_types_whatever_the_first_rows_hold(cli, model, tmp_path):
+    odd = {"n": 7, "price": Decimal("1234.50"), "tags": ["a"], "big": 2**64 - 1, "none": None, "text": "see you"}
+    plain = {**odd, "n": None, "price": Decimal("1.10"), "tags": [], "big": 0}
+    schema = TYPED.append(pa.field("text", pa.large_string()))
+    pq.write_table(pa.Table.from_pylist([plain] * 1500 + [odd], schema), tmp_path / "in.parquet")
+    result = cli("predict", "--model", model, "-f", "in.parquet", "-o", "out.parquet")
+    assert result.exit_code == 0, result.stderr
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.names == [*schema.names, "label", "p_spam"] and table.schema.types[:-2] == schema.types
+    last = table.slice(1500).to_pylist()[0]
+    assert {name: last[name] for name in odd} == odd and 0 <= last["p_spam"] <= 1
+
+
+def test_values_of_two_kinds_are_no_parquet_and_nothing_else_is_said(tmp_path):
+    """In a process of its own: what is left open says so when Python ends."""
+    lines = ['{"text": "a"}'] * 1500 + ['{"text": "a", "n": 1}', '{"text": "a", "n": "b"}']
+    (tmp_path / "in.jsonl").write_text("\n".join(['{"text": "a", "n": null}', *lines]))
+    command = [sys.executable, "-m", "spamcli", "predict", "-f", "in.jsonl", "-o", "out.parquet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 65 and "not of one kind" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv.gz", "parquet"])
+def test_a_table_without_rows_has_its_columns(cli, model, tmp_path, name):
+    (tmp_path / "in.csv").write_text("id,text\n")
+    assert cli("predict", "--model", model, "-f", "in.csv", "-o", f"out.{name}").exit_code == 0
+    result = cli("predict", "--model", model, "-f", f"out.{name}", "-o", "again.csv")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "again.csv").read_text() == "id,text,label,p_spam,spamcli_label,spamcli_p_spam\n"
+    (tmp_path / "in.txt").touch()
+    assert cli("predict", "--model", model, "-f", "in.txt", "-o", "text.csv").exit_code == 0
+    assert (tmp_path / "text.csv").read_text() == "text,label,p_spam\n"
+
+
+def test_what_is_printed_beside_a_record_takes_the_place_of_none_of_its_columns(cli, model):
+    lines = '{"text": "see you", "model": "my phone", "explanation": "none"}'
+    for option, ours in ([], "model"), (["--explain"], "explanation"):
+        result = cli("predict", "--model", model, "-f", "-", "--format", "jsonl", "--json", *option, input=lines)
+        printed = json.loads(result.stdout)
+        assert (printed["model"], printed["explanation"]) == ("my phone", "none") and printed[f"spamcli_{ours}"]
+
+
+def test_a_dash_alone_is_standard_input(cli, model):
+    result = cli("predict", "--model", model, "-", input="see you\nat six\n")
+    assert [line.split("\t")[2] for line in result.stdout.splitlines()] == ["see you", "at six"]
+
+
+def test_the_verdict_alone_has_no_p_spam_and_is_the_same(cli, model):
+    plain, alone = (
+        cli("predict", "--model", model, *option, input="see you\nWIN cash now\n").stdout for option in ([], ["--verdict-only"])
+    )
+    assert [(line.split("\t")[0], "", line.split("\t")[2]) for line in plain.splitlines()] == [
+        tuple(line.split("\t")) for line in alone.splitlines()
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output, shown", [("-o judged.csv", True), ("> judged.txt", True), ("", False)])
+def test_how_much_is_read_is_shown_on_a_terminal_unless_verdicts_are(model, tmp_path, output, shown):
+    (tmp_path / "many.txt").write_text("see you at six\n" * 5000)
+    predict = f"{sys.executable} -m spamcli predict --model {model} -f many.txt {output}"
+    with open(tmp_path / "typescript", "wb") as log:
+        assert pty_run(["bash", "-c", predict], tmp_path, log) == 0
+    assert (b"many.txt" in (tmp_path / "typescript").read_bytes()) == shown
+
+
+def pty_run(command, folder, log) -> int:
+    """A command whose three streams are a terminal; what it shows goes to the log."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as run:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # at its end
+            while data := os.read(ours, 2**16):
+                log.write(data)
+    os.close(ours)
+    return run.returncode
 
 
 def test_no_text_is_none_of_it_even_where_a_record_cannot_be_parsed(cli, model, tmp_path):

@@ -20,7 +20,6 @@ from spamcli.errors import DataError, WriteError
 from spamcli.files import finish, unfinished
 from spamcli.settings import PretrainingSettings
 
-
 # One graph for batches of any shape: those that are specialised for one round otherwise, so a resumed run would go another way.
 _BATCH = [tf.TensorSpec(shape, tf.int32) for shape in ([None, None], [None, None], [None], [None, None])]
 _SAMPLE = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
@@ -161,14 +160,17 @@ class Pretraining(tf.Module):
 
         Raises: KeyboardInterrupt, once all is saved, when `stopped` says so.
         """
-        started, start_tokens, saved, running = time.monotonic(), self.tokens_read, time.monotonic(), []
+        started, start_tokens, saved, running = 0.0, 0, time.monotonic(), []
         while self.tokens_read < self.settings.tokens:
             for batch in self.batches(corpus):
                 running = running[-199:] + [self.read(batch, self.learning_rate())]
                 self.tokens_read += int(batch.lengths.sum())
                 self.steps, self.batch_of_epoch = self.steps + 1, self.batch_of_epoch + 1
-                speed = (self.tokens_read - start_tokens) / (time.monotonic() - started)
-                report(Progress(self.tokens_read, speed, float(np.mean(running))))
+                if not started:  # the first step is slow: it makes the graph
+                    started, start_tokens = time.monotonic(), self.tokens_read
+                else:
+                    speed = (self.tokens_read - start_tokens) / (time.monotonic() - started)
+                    report(Progress(self.tokens_read, speed, float(np.mean(running))))
                 if stopped():
                     save()
                     raise KeyboardInterrupt

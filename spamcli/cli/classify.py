@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from spamcli.cli.options import (
+    ANY_NAME,
     MODEL,
     PATH,
     budget_option,
     chosen_model,
     data_option,
+    elmo_option,
     json_option,
     model_option,
     reading_options,
@@ -33,7 +35,7 @@ from spamcli.cli.terminal import (
     reading_bar,
     say,
 )
-from spamcli.cli.verdicts import Seen, row, table_line, verdict_line
+from spamcli.cli.verdicts import Seen, columns_with_ours, row, table_line, verdict_line
 from spamcli.errors import DataError, SpamcliError
 from spamcli.records import FORMS, STREAM, Record, form_of, read, write
 from spamcli.settings import BUILTIN, INVENTED, MAX_ALSO, POOLINGS, PROTOCOLS, RECIPES, SEED, STATIC, ClassifierSettings
@@ -59,17 +61,22 @@ def download(source: str, output: Path, offline: bool, force: bool) -> None:
 @data_option
 @reading_options
 @click.option(
-    "--also", multiple=True, metavar="FILE", help=f"Learn from these labelled messages, too; {INVENTED}: the package's."
+    "--also",
+    type=ANY_NAME,
+    multiple=True,
+    metavar="FILE",
+    help=f"Learn from these labelled messages, too; {INVENTED}: the package's.",
 )
 @click.option("--raw", is_flag=True, help="Read spam.csv exactly as the tutorial did, mojibake and all.")
 @click.option("--keep-messages", is_flag=True, help="Keep the training messages' text in the model, for explanations.")
-@shared("--elmo", default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
+@elmo_option(default=BUILTIN, help=f"{BUILTIN}, a TF-Hub URL, the URL of a .tar.gz, or a directory.")
 @trust_option
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Split; tutorial for the verified spam.csv, else grouped.")
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default=ClassifierSettings.recipe, show_default=True)
 @click.option("--pooling", type=click.Choice(list(POOLINGS)), help="Of each layer over the tokens; by default the recipe's.")
 @click.option(
     "--static",
+    type=ANY_NAME,
     metavar="|".join([*STATIC, "FILE"]),
     help="What stands beside the ELMo; FILE: word vectors as text, of GloVe or word2vec. By default the recipe's.",
 )
@@ -184,7 +191,7 @@ def train(
 @click.option("--attack", is_flag=True, help="Again with every message rewritten as spammers, and people, do.")
 @click.option("--report", type=PATH, metavar="FILE.html", help="Write a page with pictures; it contains message text.")
 @click.option("--redact", is_flag=True, help="Mask names, numbers and links on that page.")
-@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@elmo_option(help="Where the model's ELMo is now, if it has moved.")
 @trust_option
 @budget_option
 @trained_option
@@ -275,7 +282,9 @@ def evaluate(
 
 @click.command()
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option("-f", "--file", multiple=True, metavar="FILE", help="Judge the messages of a file; - is standard input.")
+@click.option(
+    "-f", "--file", type=ANY_NAME, multiple=True, metavar="FILE", help="Judge the messages of a file; - is standard input."
+)
 @click.option(
     "-o", "--output", type=PATH, metavar="FILE", help="Write rows with all columns of the input, label and p_spam added."
 )
@@ -293,7 +302,7 @@ def evaluate(
 @click.option("--fail-fast", is_flag=True, help="Stop at the first record that cannot be parsed.")
 @click.option("--no-text", is_flag=True, help="With --json: leave the message out.")
 @click.option("--explain", is_flag=True, help="With --json: each word's contribution, what would flip the verdict.")
-@shared("--elmo", help="Where the model's ELMo is now, if it has moved and TensorFlow runs it.")
+@elmo_option(help="Where the model's ELMo is now, if it has moved and TensorFlow runs it.")
 @trust_option
 @budget_option
 @trained_option
@@ -317,7 +326,7 @@ def predict(
     model,
     json,
 ):
-    """Judge messages: arguments, files, or the lines of standard input. Prints label, p_spam and text, separated by tabs.
+    """Judge messages: arguments, files, or the lines of standard input (-). Prints label, p_spam and text, separated by tabs.
 
     Files are text (a message a line), CSV, TSV, JSONL or Parquet, as they are or packed (.gz, .zst).
 
@@ -335,6 +344,8 @@ def predict(
         raise click.UsageError("-o names a file; without it verdicts go to standard output.")
     if json and output:
         raise click.UsageError("--json prints; name a .jsonl file with -o instead.")
+    if texts == (STREAM,) and not file:
+        texts, file = (), texts
     if texts and file:
         raise click.UsageError("Messages come from the command line or from files, not from both.")
     if not texts and not file and (sys.stdin is None or sys.stdin.isatty()):
@@ -343,13 +354,15 @@ def predict(
 
     line = table_line if on_terminal(sys.stdout) else verdict_line
     trained, seen = _judge(chosen_model(model), elmo, trust_module, max_batch_tokens, explain), Seen()
-    with reading_bar() as watched:
-        records = _records(texts, file, format, text_column, watched)
+    columns: dict = {}
+    with reading_bar(aside=output is not None) as watched:
+        records = _records(texts, file, format, text_column, watched, columns)
         wanted = prediction.Wanted(threshold, prior, verdict_only)
         judged = seen.of(prediction.predict_records(trained, records, wanted), fail_fast)
         if output:
             with_reason = form_of(str(output)) == "jsonl"
-            write(str(output), None, (row(record, verdict, with_reason) for record, verdict in judged))
+            rows = (row(record, verdict, with_reason) for record, verdict in judged)
+            write(str(output), None, rows, lambda: columns_with_ours(columns))
         else:
             for record, verdict in judged:
                 if explain and verdict:
@@ -358,19 +371,18 @@ def predict(
                     about = {"explanation": explained(trained, verdict.text, threshold).to_dict()}
                 else:
                     about = {"model": trained.config.fingerprint + wanted.fingerprint}
-                shown = row(record, verdict, True, no_text) | about if json else None
-                click.echo(json_line(shown) if json else line(record, verdict))
+                click.echo(json_line(row(record, verdict, True, no_text, about)) if json else line(record, verdict))
     if seen.errors:
         raise DataError(f"{seen.errors:,} records have no verdict; the first: {seen.first_error}")
     if exit_code and seen.labels & {"spam", "unsure"}:
         sys.exit(10 if "spam" in seen.labels else 11)
 
 
-def _records(texts, files, form, text_column, watched) -> Iterator[Record]:
+def _records(texts, files, form, text_column, watched, columns) -> Iterator[Record]:
     if texts:
         yield from map(Record, texts)
     for file in files or ([] if texts else [STREAM]):
-        yield from read(file, form, text_column, watched)
+        yield from read(file, form, text_column, watched, columns)
 
 
 def _judge(model: Path, elmo: str | None, trust_module: bool, max_batch_tokens: int | None, on_tensorflow: bool):
@@ -392,7 +404,7 @@ def _judge(model: Path, elmo: str | None, trust_module: bool, max_batch_tokens: 
 @click.command()
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @shared("--data", type=PATH, help="The file that the model was trained on, to show near messages' text.")
-@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@elmo_option(help="Where the model's ELMo is now, if it has moved.")
 @trust_option
 @budget_option
 @trained_option

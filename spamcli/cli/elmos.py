@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import click
 
-from spamcli.cli.options import PATH, Duration
+from spamcli.cli.options import ANY_NAME, PATH, Duration
 from spamcli.cli.terminal import escaped, load_tensorflow_quietly, progress_bar, say
 from spamcli.settings import PretrainingSettings
 
 
 @click.command()
-@click.argument("corpus", nargs=-1, required=True)
+@click.argument("corpus", type=ANY_NAME, nargs=-1, required=True)
 @click.option("-o", "--output", type=PATH, required=True, help="Directory of the module to write.")
 @click.option(
     "--tokens", type=click.IntRange(1, 10**12), default=PretrainingSettings.tokens, show_default=True, help="To read in all."

@@ -3,14 +3,14 @@
 import click
 from click.core import ParameterSource
 
-from spamcli.cli.options import data_option, json_option, model_option, shared
+from spamcli.cli.options import data_option, elmo_option, json_option, model_option
 from spamcli.cli.terminal import escaped, json_line
 
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Remove all that spamcli put into its cache folder, and check nothing.")
 @data_option
-@shared("--elmo", help="Where the model's ELMo is now, if it has moved.")
+@elmo_option(help="Where the model's ELMo is now, if it has moved.")
 @model_option
 @json_option
 @click.pass_context

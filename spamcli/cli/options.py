@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ class NamedPath(click.Path):
 
 
 PATH = NamedPath(path_type=Path)
+ANY_NAME = click.Path()  # a file's, or something else, as it is written; shells complete it as a file's
 
 
 class Duration(click.ParamType):
@@ -40,6 +42,7 @@ def shared(*flags: str, **settings) -> Callable:
     return click.option(*flags, envvar=f"SPAMCLI_{name}", show_default=True, **settings)
 
 
+elmo_option = partial(shared, "--elmo", type=ANY_NAME, metavar="MODULE")
 data_option = shared("--data", type=PATH, default=Path("data/spam.csv"), help="Labelled messages.")
 MODEL = Path("model")
 model_option = shared("--model", type=PATH, default=MODEL, help="Directory of the model.")

@@ -131,9 +131,13 @@ def progress_bar(log_seconds: float | None = None) -> Iterator[Callable[[str, in
 
 
 @contextmanager
-def reading_bar() -> Iterator[Callable]:
-    """What shows on stderr how much of a file is read, and how long the rest will take; no terminal, no bar."""
-    if not on_terminal(sys.stderr) or on_terminal(sys.stdout):
+def reading_bar(aside: bool) -> Iterator[Callable]:
+    """What shows on stderr how much of a file is read, and how long the rest will take; no terminal, no bar.
+
+    Args:
+        aside: results go to a file; on a terminal they would get in its way.
+    """
+    if not on_terminal(sys.stderr) or (on_terminal(sys.stdout) and not aside):
         yield lambda file: file
         return
     from rich.console import Console

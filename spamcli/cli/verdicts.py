@@ -17,22 +17,28 @@ if TYPE_CHECKING:  # which loads NumPy
 DIGITS = 6  # of p_spam; batch-mates may move the next one
 
 
-def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: bool = False) -> dict:
+def row(record: Record, verdict: Verdict | None, with_reason: bool, no_text: bool = False, about: dict | None = None) -> dict:
     """The record's own columns, then label and p_spam, which have another name where the record has one of these.
 
     A record without a verdict has the label `error` and, where rows need not have the same columns, the reason.
 
     Args:
         no_text: leave out what holds the message; of a record that cannot be parsed that may be any column.
+        about: further columns, at the end.
     """
     values = dict(record.values) or ({"text": record.text} if verdict else {})
     p_spam = None if verdict is None or verdict.p_spam is None else round(verdict.p_spam, DIGITS)
     ours = {"label": verdict.label if verdict else "error", "p_spam": p_spam}
     reason = {"reason": record.error} if with_reason and verdict is None else {}
-    ours, reason = (_renamed(part, values) for part in (ours, reason))
+    ours, reason, about = (_renamed(part, values) for part in (ours, reason, about or {}))
     if no_text:
         values = {name: value for name, value in values.items() if verdict and value != record.text}
-    return values | ours | reason
+    return values | ours | reason | about
+
+
+def columns_with_ours(columns: dict) -> dict:
+    """Those of a table that is read, and then those of its verdicts, as `row` names them."""
+    return columns | _renamed(dict.fromkeys(("label", "p_spam")), columns)
 
 
 def _renamed(ours: dict, theirs: dict) -> dict:
