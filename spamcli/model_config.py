@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import math
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from spamcli.settings import POOLINGS, PROTOCOLS, RECIPES, STATIC, ClassifierSet
 FORMAT = 6
 CONFIG, CARD = "config.json", "README.md"
 DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
+_PACKED, _EVEN_SMALL_ONES = 16, 2**24  # how many times its size in bytes a part unpacks to at most, and what is let pass
 Model = TypeVar("Model")
 
 
@@ -100,12 +101,15 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         known = known and isinstance(settings.static, str) and isinstance(settings.vectors, str)
         known = known and (settings.static in STATIC) == (not settings.vectors) and config.protocol in PROTOCOLS
         known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 2 + STATIC.get(settings.static, 1)
-        numbers = *learned["stack"], learned["prior"], settings.threshold, settings.epochs, config.seed, config.mixing["gamma"]
-        numbers += () if settings.threshold_ham is None else (settings.threshold_ham,)
-        known = known and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+        numbers = *learned["stack"], learned["prior"], config.seed, *config.mixing["s"], config.mixing["gamma"]
+        numbers += *(config.budget or {}).values(), config.split["train"], config.split["test"]
+        known = known and all(isinstance(number, (int, float)) and abs(number) < 1e12 for number in numbers)
         known = known and config.classifier == asdict(settings)
-        known = known and 0 < learned["prior"] < 1 and 0 <= settings.threshold <= 1
+        known = known and all(isinstance(getattr(settings, field.name), field.type) for field in fields(settings))
+        known = known and 0 < learned["prior"] < 1
+        known = known and 0 <= (settings.threshold_ham or 0) <= settings.threshold <= 1
         known = known and isinstance(config.seed, int) and 0 <= config.seed < 2**32 and len(config.mixing["s"]) == 3
+        known = known and isinstance(config.elmo["dim"], int) and 0 < config.elmo["dim"] < 1e6
         paths = config.data["path"], *(file["name"] for file in config.also), *config.data["spam_labels"]
         known = known and all(isinstance(path, str) and "\0" not in path for path in paths)
         known = known and (config.budget is None or config.budget.keys() == {"threshold", "ham", "blocked", "bound"})
@@ -157,6 +161,14 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
     """Raises: DataError, as `verified` does."""
     for name in names:
         verified(directory / name)
+
+
+def check_unpacked(path: Path) -> None:
+    """Raises: DataError, if a part, which is a zip, is none or unpacks to far more than any that spamcli writes."""
+    with reading(path), zipfile.ZipFile(path) as file:
+        unpacked = sum(member.file_size for member in file.infolist())
+        if unpacked > _EVEN_SMALL_ONES + _PACKED * path.stat().st_size:
+            raise ValueError(f"unpacks to {unpacked:,} bytes")
 
 
 @contextmanager

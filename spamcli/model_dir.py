@@ -11,17 +11,28 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from spamcli.classifier import Classifier, Features  # and ScalarMix is registered, which loading the heads needs
+from spamcli.classifier import Classifier, Features, build_heads
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
 from spamcli.files import alone, finish, unfinished
 from spamcli.invented import read_also
 from spamcli.memory import Memory
 from spamcli.messages import Messages, read_bytes, read_messages
-from spamcli.model_config import CARD, CONFIG, ModelConfig, check_files, read_config, reading, sha256, undisturbed, write_config
+from spamcli.model_config import (
+    CARD,
+    CONFIG,
+    ModelConfig,
+    check_files,
+    check_unpacked,
+    read_config,
+    reading,
+    sha256,
+    undisturbed,
+    write_config,
+)
 from spamcli.ngrams import Wide
 from spamcli.protocols import Split, split, with_also
-from spamcli.settings import POOLINGS
+from spamcli.settings import INVENTED, POOLINGS, ClassifierSettings
 
 _PART = re.compile(r"[a-z]+-[0-9a-f]{64}\.(?:keras|npz|onnx)")  # the name of a model's file
 
@@ -84,12 +95,11 @@ def read_also_again(config: ModelConfig) -> list[Messages]:
     """
     also = []
     for file in config.also:
-        try:
-            also.append(read_also(file["name"]))
-        except NotFoundError as error:
+        if file["name"] != INVENTED and not os.path.isfile(file["name"]):  # what a stranger's model names may be anything
             raise NotFoundError(
                 f"{file['name']}: the model also learned from it, and it is not there; put it back, or measure with --test FILE"
-            ) from error
+            )
+        also.append(read_also(file["name"]))
     for file, messages in zip(config.also, also, strict=True):
         if messages.sha256 != file["sha256"]:
             raise DataError(f"{file['name']}: not as it was when the model also learned from it; train again")
@@ -208,12 +218,22 @@ def _read(directory: Path) -> tuple[ModelConfig, Classifier, Memory]:
     """Config, classifier and memory."""
     config, learned, files = read_config(directory)
     check_files(directory, files.values())
-    path = directory / files["heads"]
-    with reading(path):
-        heads = keras.saving.load_model(path, compile=False, safe_mode=True)
-        dim = config.elmo["dim"] * POOLINGS[config.settings.pooling]
-        if not heads.get_layer("scalar_mix") or heads.input_shape[-1] != dim:
-            raise ValueError("of another shape")
+    dim = config.elmo["dim"] * POOLINGS[config.settings.pooling]
+    heads = _heads(directory / files["heads"], len(config.mixing["s"]), dim, config.settings)
     wide = Wide.load(directory / files["wide"], len(learned["stack"]) - 2) if "wide" in files else None
-    memory = Memory.load(directory / files["memory"], 1 + len(config.also), heads.input_shape[-1])
+    memory = Memory.load(directory / files["memory"], 1 + len(config.also), dim)
     return config, Classifier(heads, wide, **learned), memory
+
+
+def _heads(path: Path, num_layers: int, dim: int, settings: ClassifierSettings) -> keras.Model:
+    """Made by the settings; the file gives the weights, and nothing else that is in it is read.
+
+    Raises: DataError, if it does not have them.
+    """
+    check_unpacked(path)
+    with reading(path):
+        if 4 * dim * settings.hidden * settings.heads > 2 * path.stat().st_size:
+            raise ValueError("larger by its settings than its file")
+        heads = build_heads(num_layers, dim, settings)
+        heads.load_weights(path)
+    return heads

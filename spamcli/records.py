@@ -29,6 +29,8 @@ STREAM = "-"  # standard input
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _BATCH_BYTES = 2**24  # what rows of a Parquet file that are read together may unpack to, by its footer
+_NESTED = 16  # rows with lists that are read together: of these the footer's sizes say little
+_ROW_BYTES, _CELL_BYTES = 2**26, 2**24  # what a row of a Parquet file, and a cell of it, may unpack to
 _FIELD = 16  # characters that a field takes the room of, however empty
 _DEPTH = 90  # of lists and objects in one another; Parquet has 100 at most, Python's JSON a thousand
 
@@ -278,26 +280,40 @@ def _rows_of_parquet(file: BinaryIO, path: str, text_column: str | None, columns
         column = find_column("text", text_column, TEXT_COLUMNS, names, path)
         columns |= dict(zip(names, schema.types)) | columns
         number = 0
-        for batch in table.iter_batches(_rows_together(table.metadata)):
+        most = _NESTED if any(pyarrow.types.is_nested(kind) for kind in schema.types) else BATCH
+        for batch in table.iter_batches(min(most, _rows_together(table.metadata))):
             cells, size = dict(zip(names, batch.columns)), batch.nbytes // max(1, batch.num_rows)
+            large = {name for name in names if cells[name].nbytes > _CELL_BYTES}
             for row in range(batch.num_rows):
                 number += 1
-                yield _parquet_record(cells, row, column, f"{path}, row {number}", size)
+                yield _parquet_record(cells, row, column, f"{path}, row {number}", size, large)
     except (pyarrow.ArrowException, OSError, MemoryError, ValueError, LookupError) as error:  # a name may be no UTF-8
         raise DataError(f"{path}: damaged, or not Parquet ({' '.join(str(error).split())[:100]}); make it again") from error
 
 
 def _rows_together(metadata) -> int:
-    """By what the footer says of their size."""
+    """By what the footer says of their size.
+
+    Raises: ValueError, if a single row is too large.
+    """
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0)
-    return max(1, min(BATCH, int(_BATCH_BYTES / max(1, largest))))
+    if largest > _ROW_BYTES:
+        raise ValueError(f"rows of {largest:,.0f} bytes")
+    return max(1, int(_BATCH_BYTES / max(1, largest)))
 
 
-def _parquet_record(columns: dict, row: int, column: str, where: str, size: int) -> Record:
-    """One after the other: Python's copy of a row is larger than Arrow's."""
+def _parquet_record(columns: dict, row: int, column: str, where: str, size: int, large: set[str]) -> Record:
+    """One after the other: Python's copy of a row is larger than Arrow's.
+
+    Args:
+        large: columns that hold so much that a cell may be larger than what is read.
+    """
     values, error = dict.fromkeys(columns), ""
     for name, cells in columns.items():
+        if name in large and _bytes_of(cells, row) > _CELL_BYTES:
+            error = f"a cell of more than {_CELL_BYTES:,} bytes under {name!r}"
+            continue
         try:
             values[name] = cells[row].as_py()
         except (ValueError, OverflowError, LookupError) as problem:  # not UTF-8, not a date, an unknown time zone
@@ -306,6 +322,15 @@ def _parquet_record(columns: dict, row: int, column: str, where: str, size: int)
     error = error or (f"no text in {column!r}" if not isinstance(text, str) else TOO_LONG if len(text) > LONGEST else "")
     size = max(size, sum(len(value) for value in values.values() if isinstance(value, str | bytes)))
     return Record(None if error else text, values, f"{where}: {error}" if error else "", size)
+
+
+def _bytes_of(cells, row: int) -> int:
+    import pyarrow
+
+    if not pyarrow.types.is_dictionary(cells.type):
+        return cells.slice(row, 1).nbytes
+    value = cells[row].value
+    return len(value.as_buffer()) if value is not None and value.is_valid else 0
 
 
 def write(path: str, form: str | None, rows: Iterator[dict], columns: Callable[[], dict] = dict) -> None:

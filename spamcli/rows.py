@@ -10,6 +10,7 @@ from spamcli.errors import DataError
 TEXT_COLUMNS = ("text", "message", "sms", "v2")
 MAX_COLUMNS = 10_000
 LONGEST = 2**20  # characters of a record; a longer one has no verdict
+_READ = LONGEST + 2  # characters at once, of a line with its end
 TOO_LONG = f"longer than {LONGEST:,} characters"
 _UNREADABLE = {  # how files begin that are not UTF-8, what they are, and what to do
     b"\xff\xfe\0\0": ("UTF-32, not UTF-8", "convert it, e.g. iconv -f utf-32 -t utf-8"),
@@ -24,7 +25,7 @@ _UNREADABLE = {  # how files begin that are not UTF-8, what they are, and what t
 
 
 class Lines:
-    """Lines of text and their numbers. A record is one or more of them, of LONGEST characters in all.
+    """Lines of text and their numbers. A record is one or more of them, of LONGEST characters in all, but for its line end.
 
     Attributes:
         record: the lines of this record so far; None for one that alone is longer, which is passed over.
@@ -43,14 +44,15 @@ class Lines:
 
     def __next__(self) -> str:
         """Raises: csv.Error, if the record gets too long."""
-        line = self.file.readline(LONGEST + 1)
+        line = self.file.readline(_READ)
         if not line:
             raise StopIteration
-        self.number, self.room = self.number + 1, self.room - len(line)
-        self.record.append(line if len(line) <= LONGEST else None)
-        if self.room < 0:
-            while len(line) > LONGEST and line[-1] not in "\r\n":
-                line = self.file.readline(LONGEST + 1)
+        length = len(line) - len(line[-2:]) + len(line[-2:].rstrip("\r\n"))
+        self.number, fits, self.room = self.number + 1, length <= self.room, self.room - len(line)
+        self.record.append(line if length <= LONGEST else None)
+        if not fits:
+            while len(line) == _READ and line[-1] not in "\r\n":
+                line = self.file.readline(_READ)
             raise csv.Error(TOO_LONG)
         return line
 

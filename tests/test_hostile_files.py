@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -47,6 +48,15 @@ RECORDS = {
     "nested columns": ("a.parquet", as_parquet(text=["a", None, "b"], deep=[[{"x": [1]}], [], None]), ["a", None, "b"]),
     "bytes": ("a.parquet", as_parquet(text=["a", "b"], raw=[b"\xff", None]), ["a", "b"]),
     "text in a structure": ("a.parquet", as_parquet(text=[{"a": "b"}, {"a": None}]), [None, None]),
+    "a line just short enough": ("a.txt", b"a\n" + b"x" * LONGEST + b"\nb\n", ["a", "x" * LONGEST, "b"]),
+    "a line just too long": ("a.txt", b"a\n" + b"x" * (LONGEST + 1) + b"\nb\n", ["a", None, "b"]),
+    "fields just short enough, just too long": (
+        "a.csv",
+        b"text\r\n" + b"x" * LONGEST + b"\r\n" + b"x" * (LONGEST + 1) + b"\r\nb\r\n",
+        ["x" * LONGEST, None, "b"],
+    ),
+    "a cell too large": ("a.parquet", as_parquet(text=["a", "b"], raw=[b"x" * (2**24 + 1), b"x"]), [None, "b"]),
+    "a list too large": ("a.parquet", as_parquet(text=["a", "b"], deep=[[0] * (2**22), [1]]), [None, "b"]),
     "a cell too long": ("a.parquet", as_parquet(text=["a", "x" * (LONGEST + 1), "b"]), ["a", None, "b"]),
 }
 
@@ -172,6 +182,20 @@ def test_any_damage_to_the_end_of_a_parquet_file_is_one_line(tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "done\n", done.stderr[-2000:]
+
+
+def test_parquet_whose_rows_hold_more_than_fits_is_refused_or_read_in_parts(tmp_path):
+    (tmp_path / "cell.parquet").write_bytes(as_parquet(text=["a"], raw=[b"x" * (2**26 + 1)]))
+    with pytest.raises(DataError, match="rows of 67,1"):
+        list(read(str(tmp_path / "cell.parquet")))
+    lists = pyarrow.array([np.zeros(300_000, np.int8)] * 500)
+    (tmp_path / "lists.parquet").write_bytes(as_parquet(text=["a"] * 500, deep=lists))
+    assert (tmp_path / "lists.parquet").stat().st_size < 10_000
+    before, most = pyarrow.total_allocated_bytes(), 0
+    for record in read(str(tmp_path / "lists.parquet")):
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+        assert len(record.values["deep"]) == 300_000
+    assert most < 100e6  # read all at once they take 2.3e9
 
 
 def test_parquet_takes_what_other_forms_take_or_says_why_not(tmp_path):

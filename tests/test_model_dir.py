@@ -1,10 +1,16 @@
 """A trained model on disk: whole or not there, verified, and nothing in it runs."""
 
+import contextlib
+import hashlib
+import io
 import json
 import os
 import random
+import tracemalloc
+import zipfile
 from dataclasses import asdict, replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -214,6 +220,15 @@ def test_a_model_that_is_replaced_while_it_is_read_is_read_again(trained, saved)
         lambda config: config["files"].update(heads="a\0b"),
         lambda config: config["files"].update(heads="a" * 5000),
         lambda config: config["classifier"].update(pooling="mean+max"),
+        lambda config: config["classifier"].update(max_ham_blocked="x"),
+        lambda config: config["classifier"].update(threshold_ham=0.99),
+        lambda config: config["classifier"].update(heads=10**9),
+        lambda config: config["classifier"].update(hidden=2_000_000),
+        lambda config: config.update(budget={"threshold": 0.5, "ham": "x", "blocked": 0, "bound": 0.1}),
+        lambda config: config["mixing"].update(s=["a", "b", "c"]),
+        lambda config: config["learned"].update(stack=[1e308] * 4),
+        lambda config: config["split"].update(train="x"),
+        lambda config: config["elmo"].update(dim="x"),
     ],
 )
 def test_a_config_that_contradicts_itself_is_refused_in_one_line(saved, change):
@@ -221,6 +236,72 @@ def test_a_config_that_contradicts_itself_is_refused_in_one_line(saved, change):
     with pytest.raises(DataError) as failure:
         model_dir.load(saved)
     assert "\n" not in str(failure.value)
+
+
+def replace_part(directory, part, content: bytes):
+    """As a stranger would: under a name that holds its hash."""
+    name = f"{part}-{hashlib.sha256(content).hexdigest()}{'.keras' if part == 'heads' else '.npz'}"
+    (directory / name).write_bytes(content)
+    edit_config(directory, lambda config: config["files"].update({part: name}))
+
+
+@pytest.mark.parametrize("part", ["heads", "memory", "wide"])
+def test_a_part_that_is_packed_to_burst_is_refused_before_it_is_unpacked(saved, part):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("vectors.npy", bytes(2**28))
+    replace_part(saved, part, packed.getvalue())
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="train again"):
+            model_dir.load(saved)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_that_heads_could_run_is_run(saved, trained, tmp_path):
+    """Heads with a Lambda layer between them and the log-odds, which Keras would call to build them again."""
+    mark = str(tmp_path / "ran")
+    code = f"lambda x: (open({mark!r}, 'w').close(), x)[1]"
+    heads = trained.classifier.heads
+    whole = keras.Model(heads.input, keras.layers.Lambda(eval(code))(heads.output))
+    whole.save(tmp_path / "heads.keras")
+    os.remove(mark)
+    replace_part(saved, "heads", (tmp_path / "heads.keras").read_bytes())
+    with contextlib.suppress(DataError):
+        assert np.isfinite(model_dir.load(saved).p_spam(TEXTS)).all()
+    assert not os.path.exists(mark)
+    keras.saving.load_model(tmp_path / "heads.keras", compile=False, safe_mode=False)
+    assert os.path.exists(mark)  # as it would
+
+
+class Runs:
+    """What a pickle of it does when it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (self.mark, "w")
+
+
+@pytest.mark.parametrize("part", ["memory", "wide"])
+def test_nothing_that_a_pickle_could_run_is_run(saved, tmp_path, part):
+    mark, packed = str(tmp_path / "ran"), io.BytesIO()
+    names = {"memory": ["hashes"], "wide": ["tf_idf.columns", "tf_idf.idf", "tf_idf.weights"]}[part]
+    np.savez(packed, **{name: np.array([Runs(mark)], object) for name in names})
+    replace_part(saved, part, packed.getvalue())
+    with pytest.raises(DataError, match="damaged"):
+        model_dir.load(saved)
+    assert not os.path.exists(mark)
+
+
+def test_a_name_that_a_model_learned_from_is_a_files_or_not_read(saved, trained):
+    edit_config(saved, lambda config: config.update(also=[{"name": "/dev/zero", "sha256": "0" * 64}]))
+    config = model_config.read_config(saved)[0]
+    with pytest.raises(NotFoundError, match="/dev/zero"):
+        model_dir.read_split(config, TINY_MESSAGES)
 
 
 def test_a_config_of_thousands_of_brackets_is_refused(saved):
