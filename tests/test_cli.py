@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spamcli import attacks, evaluation, model_dir, protocols
+from spamcli import SpamClassifier, attacks, evaluation, model_dir, protocols
 from spamcli.baselines import BASELINES
 from spamcli.cli import main
 from spamcli.cli.options import Duration
@@ -270,6 +271,18 @@ def test_colours_are_for_terminals_and_no_color_is_honoured(model):
     assert first_line() == "win a prize now"
     assert "\x1b[" in first_line(FORCE_COLOR="1")
     assert first_line(FORCE_COLOR="1", NO_COLOR="1") == "win a prize now"
+
+
+@pytest.mark.slow
+def test_what_int8_costs_is_what_predict_then_does(cli, tiny_elmo):
+    arguments = ["train", "--data", TINY_MESSAGES, "--elmo", tiny_elmo, "--epochs", 2, "--quantize", "--model", "m", "--json"]
+    figures = json.loads(cli(*arguments).stdout)
+    test = model_dir.read_split(model_dir.load(Path("m")).config, TINY_MESSAGES).test
+    p_spam = [verdict.p_spam for verdict in SpamClassifier.load("m").predict(test["text"], threshold=figures["threshold"])]
+    wrong = (np.array(p_spam) >= figures["threshold"]) != test["label"].to_numpy()
+    assert figures["int8"]["errors"] == wrong.sum() and 0 < figures["int8"]["largest"] < 0.1
+    assert 0 <= figures["int8"]["differ"] <= len(test)
+    assert "in int8" in cli(*arguments[:-1]).stdout
 
 
 def test_an_empty_message_is_explained_too(cli, model):

@@ -94,15 +94,16 @@ def test_threads_share_it(runtime):
             np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("verb", ["predict", "--help"])
-def test_nothing_slow_is_loaded(saved, verb):
-    arguments = ["predict", "--model", str(saved), *TEXTS[:3]] if verb == "predict" else [verb]
+@pytest.mark.parametrize("given", [["--help"], ["predict", *TEXTS[:3]], ["predict"], ["predict", "-f", "-", "--format", "csv"]])
+def test_nothing_slow_is_loaded(saved, given):
+    """For arguments, lines of a pipe, and tables that are text."""
+    arguments = [given[0], "--model", str(saved), *given[1:]] if given[0] == "predict" else given
     code = (
         "import sys; from spamcli.cli import main\n"
         "try: main(sys.argv[1:])\n"
         f"except SystemExit: print([name for name in {SLOW} if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], input="text\nsee you\n", capture_output=True, text=True)
     assert done.stderr == "[]\n" and done.stdout
 
 
