@@ -14,6 +14,7 @@ from spamcli.protocols import normalise
 _ARRAYS = {  # dtype, dimensions
     "hashes": (np.uint64, 1), "rows": (np.int32, 1), "files": (np.int8, 1), "labels": (np.int8, 1), "vectors": (np.int8, 2)
 }  # fmt: skip
+_REPETITIVE = 200  # how many times its size the memory of messages unpacks to that are much alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Memory:
     @classmethod
     def load(cls, path: Path, files: int, dim: int) -> "Memory":
         """Raises: DataError, if it is damaged, names others than so many files, or has vectors of another dim."""
-        check_unpacked(path)
+        check_unpacked(path, _REPETITIVE)
         with reading(path), np.load(path, allow_pickle=False) as arrays:
             texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
             memory = cls(*(arrays[name] for name in _ARRAYS), texts)

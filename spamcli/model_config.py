@@ -17,7 +17,8 @@ from spamcli.settings import POOLINGS, PROTOCOLS, RECIPES, STATIC, ClassifierSet
 FORMAT = 6
 CONFIG, CARD = "config.json", "README.md"
 DEFAULT_CLASSIFIER = Path(__file__).parent / "assets" / "classifier"  # a model like any other, for those who train none
-_PACKED, _EVEN_SMALL_ONES = 16, 2**24  # how many times its size in bytes a part unpacks to at most, and what is let pass
+_FEW = 2**24  # bytes that any part may unpack to
+MAX_HEADS = 100  # each of which takes a while to make
 Model = TypeVar("Model")
 
 
@@ -105,7 +106,8 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
         numbers += *(config.budget or {}).values(), config.split["train"], config.split["test"]
         known = known and all(isinstance(number, (int, float)) and abs(number) < 1e12 for number in numbers)
         known = known and config.classifier == asdict(settings)
-        known = known and all(isinstance(getattr(settings, field.name), field.type) for field in fields(settings))
+        known = known and all(_is(field.type, getattr(settings, field.name)) for field in fields(settings))
+        known = known and settings.heads <= MAX_HEADS
         known = known and 0 < learned["prior"] < 1
         known = known and 0 <= (settings.threshold_ham or 0) <= settings.threshold <= 1
         known = known and isinstance(config.seed, int) and 0 <= config.seed < 2**32 and len(config.mixing["s"]) == 3
@@ -121,6 +123,10 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     if not known:
         raise DataError(f"{path}: damaged, or written by another version of spamcli; train again")
     return config, learned, files
+
+
+def _is(kind: type, value: object) -> bool:
+    return isinstance(value, kind) or (type(value) is int and isinstance(0.0, kind))
 
 
 def digest(values: dict) -> str:
@@ -163,12 +169,16 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
         verified(directory / name)
 
 
-def check_unpacked(path: Path) -> None:
-    """Raises: DataError, if a part, which is a zip, is none or unpacks to far more than any that spamcli writes."""
+def check_unpacked(path: Path, times: int = 16) -> None:
+    """Raises: DataError, if a part, which is a zip, is none or unpacks to more than so many times its size."""
     with reading(path), zipfile.ZipFile(path) as file:
-        unpacked = sum(member.file_size for member in file.infolist())
-        if unpacked > _EVEN_SMALL_ONES + _PACKED * path.stat().st_size:
-            raise ValueError(f"unpacks to {unpacked:,} bytes")
+        check_size(path, sum(member.file_size for member in file.infolist()), times)
+
+
+def check_size(path: Path, unpacked: int, times: int) -> None:
+    """Raises: ValueError, if so many bytes are more than so many times a file, and no few."""
+    if unpacked > _FEW + times * path.stat().st_size:
+        raise ValueError(f"unpacks to {unpacked:,} bytes")
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """A trained model, and its directory: config.json with all that made it, the heads, what stands beside them, its memory."""
 
 import hashlib
+import io
 import os
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -23,6 +27,7 @@ from spamcli.model_config import (
     CONFIG,
     ModelConfig,
     check_files,
+    check_size,
     check_unpacked,
     read_config,
     reading,
@@ -232,8 +237,12 @@ def _heads(path: Path, num_layers: int, dim: int, settings: ClassifierSettings) 
     """
     check_unpacked(path)
     with reading(path):
-        if 4 * dim * settings.hidden * settings.heads > 2 * path.stat().st_size:
-            raise ValueError("larger by its settings than its file")
+        check_size(path, 4 * dim * settings.hidden * settings.heads, 2)
+        with zipfile.ZipFile(path) as file, h5py.File(io.BytesIO(file.read("model.weights.h5"))) as weights:
+            shapes = []
+            weights.visititems(lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None)
         heads = build_heads(num_layers, dim, settings)
+        if Counter(shapes) != Counter(tuple(variable.shape) for variable in heads.weights):
+            raise ValueError("other weights than its settings say")
         heads.load_weights(path)
     return heads

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -325,12 +325,14 @@ def _parquet_record(columns: dict, row: int, column: str, where: str, size: int,
 
 
 def _bytes_of(cells, row: int) -> int:
+    """Of a cell that has room of its own; 0 for views, and for lists of a dictionary's values, which share it."""
     import pyarrow
 
-    if not pyarrow.types.is_dictionary(cells.type):
-        return cells.slice(row, 1).nbytes
-    value = cells[row].value
-    return len(value.as_buffer()) if value is not None and value.is_valid else 0
+    if pyarrow.types.is_dictionary(cells.type):
+        value = cells[row].value
+        return len(value.as_buffer()) if value is not None and value.is_valid else 0
+    shared = "view" in str(cells.type) or "dictionary" in str(cells.type)
+    return 0 if shared else cells.slice(row, 1).nbytes
 
 
 def write(path: str, form: str | None, rows: Iterator[dict], columns: Callable[[], dict] = dict) -> None:
@@ -350,8 +352,9 @@ def write(path: str, form: str | None, rows: Iterator[dict], columns: Callable[[
     }
     try:
         with unfinished(final.parent) as partial:
-            if final.exists():
-                partial.chmod(0o600)  # nobody else reads it before it may be read by whom the old one is
+            with suppress(OSError):  # the file system knows no modes
+                if final.exists():
+                    partial.chmod(0o600)  # nobody else reads it before it may be read by whom the old one is
             with open(partial, "wb") as file, _packed(file, Path(path).suffix.lower()) as packed:
                 writers[form](packed, rows)
             finish(partial, final)

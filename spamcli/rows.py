@@ -51,7 +51,7 @@ class Lines:
         self.number, fits, self.room = self.number + 1, length <= self.room, self.room - len(line)
         self.record.append(line if length <= LONGEST else None)
         if not fits:
-            while len(line) == _READ and line[-1] not in "\r\n":
+            while len(line) == _READ and line[-1] != "\n":
                 line = self.file.readline(_READ)
             raise csv.Error(TOO_LONG)
         return line

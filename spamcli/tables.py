@@ -6,7 +6,7 @@ Nothing here loads what is not used: pyarrow is for Parquet alone.
 import csv
 import io
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from typing import BinaryIO
 
@@ -51,16 +51,26 @@ def write_parquet(file: BinaryIO, rows: Iterator[dict], columns: Callable[[], di
     rows = _of_the_same_columns(rows)
     batch = list(islice(rows, BATCH))
     with ExitStack() as stack:
-        try:
-            schema = _schema(batch, columns())
+        with _of_one_kind():
+            kinds = _kinds(batch, columns())
+            schema = pyarrow.schema([(name, kind) for name, (kind, _) in kinds.items()])
             writer = stack.enter_context(parquet.ParquetWriter(file, schema))
-            while batch:
-                values = [{name: _encodable(value) for name, value in row.items()} for row in batch]
-                writer.write_table(pyarrow.Table.from_pylist(values, schema))
-                batch = list(islice(rows, BATCH))
-        except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError) as error:
-            about = " ".join(str(error).split())[:100]
-            raise DataError(f"values of a column are not of one kind that Parquet has ({about}); write .jsonl") from error
+        while batch:
+            with _of_one_kind():
+                writer.write_table(pyarrow.table({name: _column(batch, name, *kind) for name, kind in kinds.items()}, schema))
+            batch = list(islice(rows, BATCH))
+
+
+@contextmanager
+def _of_one_kind() -> Iterator[None]:
+    """Raises: DataError, where Arrow has no column of some values."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+        about = " ".join(str(error).split())[:100]
+        raise DataError(f"values of a column are not of one kind that Parquet has ({about}); write .jsonl") from error
 
 
 def _of_the_same_columns(rows: Iterator[dict]) -> Iterator[dict]:
@@ -77,16 +87,40 @@ def _encodable(value: object) -> object:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _schema(first: list[dict], types: dict):
-    """Of all rows; of columns that have neither a type nor a value among the first rows p_spam is a number, others are text."""
+def _kinds(first: list[dict], types: dict) -> dict:
+    """Name -> Arrow type of all rows, and whether it was given, which it is if it takes the first rows' values.
+
+    Else it is what these are; of columns that have no value there p_spam is a number, every other one text.
+    """
     import pyarrow
 
-    def kind(name: str) -> pyarrow.DataType:
-        if types.get(name) is not None:
-            return types[name]
-        found = pyarrow.array([_encodable(row.get(name)) for row in first]).type
-        if found != pyarrow.null():
-            return found
-        return pyarrow.float64() if name.endswith("p_spam") else pyarrow.string()
+    found = {}
+    for name in first[0] if first else types:
+        with suppress(pyarrow.ArrowException, OverflowError, TypeError):
+            if types.get(name) not in (None, pyarrow.null()):
+                given = _plain(types[name]), True
+                _column(first, name, *given)
+                found[name] = given
+                continue
+        kind = pyarrow.array(_values(first, name)).type
+        number = pyarrow.float64() if name.endswith("p_spam") else pyarrow.string()
+        found[name] = number if kind == pyarrow.null() else kind, False
+    return found
 
-    return pyarrow.schema([(name, kind(name)) for name in (first[0] if first else types)])
+
+def _plain(kind):
+    """The type of a dictionary's values, whose dictionaries may differ from batch to batch."""
+    import pyarrow
+
+    return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+
+
+def _values(batch: list[dict], name: str) -> list:
+    return [_encodable(row.get(name)) for row in batch]
+
+
+def _column(batch: list[dict], name: str, kind, given: bool):
+    """Raises: ArrowException and others, where a value is of another type, or would be another one in this."""
+    import pyarrow
+
+    return pyarrow.array(_values(batch, name), kind) if given else pyarrow.array(_values(batch, name)).cast(kind)

@@ -669,6 +669,13 @@ def test_a_signal_leaves_nothing_half_written(model, tmp_path, number, code):
         assert process.stderr.read() == b"spamcli: interrupted\n" and os.listdir(tmp_path) == []
 
 
+def test_files_are_named_in_a_variable_with_spaces_between_them(cli, model, tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("see you\n")
+    monkeypatch.setenv("SPAMCLI_PREDICT_FILE", "a.txt b.txt")
+    assert cli("predict", "--model", model).stdout.count("see you") == 2
+
+
 def test_no_signal_of_the_callers_is_left_changed(cli):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert cli("predict", "-o", "-").exit_code == cli("predict", "hello", "-o", "").exit_code == 2

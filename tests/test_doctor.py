@@ -20,6 +20,7 @@ from spamcli.doctor import cache, check, models, packages
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, UnavailableError
 from spamcli.files import unfinished, unfinished_folder
+from spamcli.settings import POOLINGS
 
 from conftest import TINY_MESSAGES, edit_config  # isort: skip
 
@@ -212,6 +213,14 @@ def test_a_damaged_entry_is_removed_and_the_others_stay(pooled, damage):
     assert found.status == "repaired" and path.name in found.detail and found.remedy
     assert set(pooled.iterdir()) == others
     assert cache.verify().status == "ok"
+
+
+def test_vectors_of_maxima_are_an_elmos_too(tiny_elmo):
+    folder = modules.cache_directory() / "pooled"
+    for pooling in POOLINGS:
+        ELMo(str(tiny_elmo), folder, pooling=pooling).pooled_layers(["see you", "at the station at six"])
+    found = cache.verify()
+    assert found.status == "ok" and len(list(folder.glob("*.sqlite"))) == len(POOLINGS), found
 
 
 def test_an_entry_in_use_is_left_alone(pooled):

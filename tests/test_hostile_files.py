@@ -50,6 +50,7 @@ RECORDS = {
     "text in a structure": ("a.parquet", as_parquet(text=[{"a": "b"}, {"a": None}]), [None, None]),
     "a line just short enough": ("a.txt", b"a\n" + b"x" * LONGEST + b"\nb\n", ["a", "x" * LONGEST, "b"]),
     "a line just too long": ("a.txt", b"a\n" + b"x" * (LONGEST + 1) + b"\nb\n", ["a", None, "b"]),
+    "a line just too long with a return": ("a.txt", b"x" * (LONGEST + 1) + b"\r\nb\r\n", [None, "b"]),
     "fields just short enough, just too long": (
         "a.csv",
         b"text\r\n" + b"x" * LONGEST + b"\r\n" + b"x" * (LONGEST + 1) + b"\r\nb\r\n",

@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 from dataclasses import asdict, replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from spamcli import messages, model_config, model_dir, protocols, training
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, WriteError
+from spamcli.memory import Memory
 from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES, edit_config  # isort: skip
@@ -258,6 +260,28 @@ def test_a_part_that_is_packed_to_burst_is_refused_before_it_is_unpacked(saved, 
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
+
+
+def test_weights_that_are_packed_inside_the_heads_are_refused_before_they_are_unpacked(saved, trained):
+    weights, packed = io.BytesIO(), io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file.create_dataset("layers/dense/vars/0", shape=(2**26, 8), chunks=(2**16, 8), compression="gzip", dtype="f4")
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("model.weights.h5", weights.getvalue())
+    replace_part(saved, "heads", packed.getvalue())
+    with pytest.raises(DataError, match="train again"):
+        model_dir.load(saved)
+
+
+def test_messages_that_are_much_alike_are_remembered_and_read_back(saved, trained):
+    vectors = np.repeat(np.arange(200, dtype=np.int8), 300)[:, None].repeat(512, axis=1)
+    count = len(vectors)
+    alike = Memory(
+        np.arange(count, dtype=np.uint64), *(np.zeros(count, kind) for kind in (np.int32, np.int8, np.int8)), vectors
+    )
+    alike.save(saved / "memory.npz")
+    assert (saved / "memory.npz").stat().st_size < vectors.nbytes / 40
+    assert len(Memory.load(saved / "memory.npz", 1, 512).rows) == count
 
 
 def test_nothing_that_heads_could_run_is_run(saved, trained, tmp_path):

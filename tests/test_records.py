@@ -283,6 +283,44 @@ def test_columns_of_parquet_keep_their_types_whatever_the_first_rows_hold(cli, m
     assert {name: last[name] for name in odd} == odd and 0 <= last["p_spam"] <= 1
 
 
+def parquet_of(path, **columns):
+    arrays = {name: column if isinstance(column, pa.Array) else pa.array(*column) for name, column in columns.items()}
+    pq.write_table(pa.table(arrays), path)
+
+
+def test_no_value_becomes_another_where_columns_differ_from_file_to_file(cli, model, tmp_path):
+    """What would be cut off is refused; what is the same number is not."""
+    parquet_of(tmp_path / "whole.parquet", text=[["a", "b"]], n=[[1, 2], pa.int64()])
+    parquet_of(tmp_path / "half.parquet", text=[["c"]], n=[[1.5], pa.float64()])
+    arguments = ["predict", "--model", model, "-o", "out.parquet"]
+    assert cli(*arguments, "-f", "whole.parquet", "-f", "half.parquet").exit_code == 0
+    assert pq.read_table(tmp_path / "out.parquet")["n"].to_pylist() == [1, 2, 1.5]
+    (tmp_path / "many.jsonl").write_text('{"text": "a", "n": 1}\n' * 1100 + '{"text": "a", "n": 1.5}\n')
+    refused = cli(*arguments, "-f", "many.jsonl")
+    assert refused.exit_code == 65 and "not of one kind" in refused.stderr
+    (tmp_path / "first.jsonl").write_text('{"text": "a", "n": 1.5}\n')
+    assert cli(*arguments, "-f", "first.jsonl", "-f", "whole.parquet").exit_code == 0
+    assert pq.read_table(tmp_path / "out.parquet")["n"].to_pylist() == [1.5, 1, 2]
+
+
+def test_parquet_of_every_kind_goes_through(cli, model, tmp_path):
+    """Columns without a value, categories that differ from group to group, maps, views, flags in a byte."""
+    count = 2500
+    parquet_of(
+        tmp_path / "in.parquet",
+        text=[["see you"] * count],
+        none=[[None] * count],
+        category=[[f"c{row}" for row in range(count)], pa.dictionary(pa.int16(), pa.string())],
+        map=[[[("a", 1)]] * count, pa.map_(pa.string(), pa.int8())],
+        view=[["v" * 20_000] * count, pa.string_view()],
+        flag=pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1] * count, pa.int8())),
+    )
+    result = cli("predict", "--model", model, "-f", "in.parquet", "-o", "out.parquet")
+    assert result.exit_code == 0, result.stderr
+    before, after = (pq.read_table(tmp_path / name).to_pylist() for name in ("in.parquet", "out.parquet"))
+    assert [{name: row[name] for name in before[0]} for row in after] == before
+
+
 def test_values_of_two_kinds_are_no_parquet_and_nothing_else_is_said(tmp_path):
     """In a process of its own: what is left open says so when Python ends."""
     lines = ['{"text": "a"}'] * 1500 + ['{"text": "a", "n": 1}', '{"text": "a", "n": "b"}']

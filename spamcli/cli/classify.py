@@ -362,7 +362,7 @@ def predict(
         if output:
             with_reason = form_of(str(output)) == "jsonl"
             rows = (row(record, verdict, with_reason) for record, verdict in judged)
-            write(str(output), None, rows, lambda: columns_with_ours(columns))
+            write(str(output), None, rows, lambda: columns_with_ours(columns if len(file) == 1 else dict.fromkeys(columns)))
         else:
             for record, verdict in judged:
                 if explain and verdict:

@@ -21,7 +21,18 @@ class NamedPath(click.Path):
 
 
 PATH = NamedPath(path_type=Path)
-ANY_NAME = click.Path()  # a file's, or something else, as it is written; shells complete it as a file's
+
+
+class AnyName(click.types.StringParamType):
+    """A file's name, or something else, as it is written; shells complete it as a file's."""
+
+    def shell_complete(self, ctx, param, incomplete):
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+ANY_NAME = AnyName()
 
 
 class Duration(click.ParamType):
