@@ -69,7 +69,7 @@ class Runtime:
         if self.config.elmo["tokenizer"] not in TOKENIZERS:
             raise DataError(f"{directory}: unknown tokenizer {self.config.elmo['tokenizer']!r}; train again")
         self.prior, self._stack = float(learned["prior"]), learned["stack"]
-        with ThreadPoolExecutor(1) as beside:  # each takes a third of what a verdict takes, and leaves Python to the other
+        with ThreadPoolExecutor(1) as beside:  # hashing and unpacking leave Python to the other
             wide = beside.submit(self._read_wide, directory, files) if "wide" in files else None
             self.session = Session(verified(directory / files["onnx"]), directory / files["onnx"])
         self.wide = wide.result() if wide else None
