@@ -104,7 +104,7 @@ class Classifier:
         heads: pooled layers, float32 [b, 3, dim] -> log-odds of each head, float32 [b, heads].
         wide: None without static features.
         stack: weight of the heads' mean, weight of each linear part, bias.
-        prior: share of spam among the training messages, p_spam of one without tokens.
+        prior: share of spam among the training messages, p_spam of one without tokens, and at most of a foreign one.
         unseen: log-odds of each training message by what had not seen it, float64 [n]; None for a single head, or once saved.
     """
 
@@ -123,13 +123,16 @@ class Classifier:
         deep_weight, *_, bias = self.stack
         smallest = np.finfo(np.float64).eps
         prior = logit(np.clip(self.prior, smallest, 1 - smallest))
-        return np.where(features.spoken, deep_weight * deep + self.static(features) + bias, prior)
+        static, foreign = self.static(features)
+        log_odds = deep_weight * deep + static + bias
+        return np.where(features.spoken, np.where(foreign, np.minimum(log_odds, prior), log_odds), prior)
 
-    def static(self, features: Features) -> np.ndarray:
-        """What the linear parts add to the log-odds: float64 [n]."""
+    def static(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
+        """What the linear parts add to the log-odds, float64 [n]; which messages are `TfIdf.foreign` to them, bool [n]."""
         if not self.wide:
-            return np.zeros(len(features))
-        return self.wide.scores(features.counted, len(features)) @ self.stack[1:-1]
+            return np.zeros(len(features)), np.zeros(len(features), bool)
+        scores, foreign = self.wide.read(features.counted, len(features))
+        return scores @ self.stack[1:-1], foreign
 
     def p_spam(self, features: Features) -> np.ndarray:
         """Probability of spam: float64 [n]."""

@@ -87,6 +87,7 @@ class Explanation:
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
         static: what n-grams or word vectors add to the log-odds, biases aside; None, if the classifier has neither.
+        foreign: the n-grams do not know the message's script (`ngrams.TfIdf.foreign`), so p_spam is the prior at most.
         nearest: training messages, the nearest first.
     """
 
@@ -102,6 +103,7 @@ class Explanation:
     layers: list[Layer]
     gamma: float
     static: float | None
+    foreign: bool
     nearest: list[Neighbour]
 
     @property
@@ -139,6 +141,7 @@ def explain(
     singles = [frozenset([word]) for word in range(len(spans))]
     whole = message.read([frozenset(), *singles, frozenset(range(len(spans)))])[np.array([0])]
     odds = [message.log_odds[deletion] for deletion in (frozenset(), *singles, frozenset(range(len(spans))))]
+    static, foreign = model.classifier.static(whole)
     return Explanation(
         text=text,
         label=model.config.settings.verdict(message.p_spam[frozenset()], own),
@@ -151,7 +154,8 @@ def explain(
         flip=_flip(message, own, together, max_words) if flip else None,
         layers=_layers(model.classifier, whole),
         gamma=model.classifier.mixing["gamma"],
-        static=_static(model.classifier, whole),
+        static=float(static[0]) if model.classifier.wide else None,
+        foreign=bool(foreign[0]),
         nearest=_nearest(model, whole, training_texts),
     )
 
@@ -281,13 +285,6 @@ def _layers(classifier: Classifier, message: Features) -> list[Layer]:
     deep = classifier.deep(mixes)
     *odds, whole = classifier.stacked(deep, message[np.zeros(NUM_LAYERS + 1, int)])
     return [Layer(weight, float(whole - dropped)) for weight, dropped in zip(s, odds, strict=True)]
-
-
-def _static(classifier: Classifier, message: Features) -> float | None:
-    """What the linear parts add to the log-odds."""
-    if classifier.wide is None:
-        return None
-    return float(classifier.static(message)[0]) if message.spoken[0] else 0.0
 
 
 def _nearest(model: TrainedModel, message: Features, texts: Sequence[str] | None) -> list[Neighbour]:

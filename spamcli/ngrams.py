@@ -15,6 +15,7 @@ from spamcli.model_config import check_unpacked, reading
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
+FOREIGN = 0.9  # mean idf of a message's character n-grams, as a share of the largest, above which it can be a foreign one
 BITS = 30  # of a hash: so many that what training never showed hardly meets what it did
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: of polynomial hashes modulo 2 ** 64, and of their last mixing
 
@@ -141,6 +142,23 @@ class TfIdf:
         lengths = np.sqrt(np.bincount(part, values**2))
         return Entries(messages, place, values / lengths[part])
 
+    def foreign(self, counted: Entries, weighed: Entries, num_messages: int) -> np.ndarray:
+        """Which messages are in a script that training hardly had: bool [messages].
+
+        Most of their character n-grams are unknown, and all are rare: the mean idf, an unknown one's taken for the largest, is
+        above FOREIGN of that. An obfuscated message shares enough of the common ones with others of its language.
+
+        Args:
+            weighed: what `weigh` makes of the counted.
+        """
+        largest, words = self.idf.max(initial=0), np.searchsorted(self.columns, 1 << BITS)
+        known = weighed.columns < words
+        place, messages = weighed.columns[known], weighed.messages[known]
+        number = np.bincount(counted.messages[counted.columns >> BITS == 0], minlength=num_messages)
+        unknown = number - np.bincount(messages, minlength=num_messages)
+        idf = unknown * largest + np.bincount(messages, self.idf[place], num_messages)
+        return (unknown > number / 2) & (idf > FOREIGN * largest * number)
+
     def count(self, texts: Sequence[str]) -> Entries:
         """What `weigh` takes."""
         return count(texts)
@@ -202,9 +220,8 @@ class Linear:
     weighting: TfIdf | Means | Presence
     weights: np.ndarray
 
-    def scores(self, counted: Entries, num_messages: int) -> np.ndarray:
-        """float64 [messages]."""
-        weighed = self.weighting.weigh(counted)
+    def scores(self, weighed: Entries, num_messages: int) -> np.ndarray:
+        """Of n-grams that `weighting` has weighed: float64 [messages]."""
         return np.bincount(weighed.messages, weighed.values * self.weights[weighed.columns], minlength=num_messages)
 
 
@@ -215,12 +232,18 @@ class Wide:
     parts: tuple[Linear, ...]
 
     def count(self, texts: Sequence[str]) -> Entries:
-        """What `scores` takes."""
+        """What `read` takes."""
         return self.parts[0].weighting.count(texts)
 
-    def scores(self, counted: Entries, num_messages: int) -> np.ndarray:
-        """float64 [messages, parts]."""
-        return np.stack([part.scores(counted, num_messages) for part in self.parts], axis=1)
+    def read(self, counted: Entries, num_messages: int) -> tuple[np.ndarray, np.ndarray]:
+        """Each part's scores, float64 [messages, parts]; which messages are `TfIdf.foreign`, bool [messages]."""
+        scores, foreign = [], np.zeros(num_messages, bool)
+        for part in self.parts:
+            weighed = part.weighting.weigh(counted)
+            scores.append(part.scores(weighed, num_messages))
+            if isinstance(part.weighting, TfIdf):
+                foreign = part.weighting.foreign(counted, weighed, num_messages)
+        return np.stack(scores, axis=1), foreign
 
     def save(self, path: Path) -> None:
         arrays = {}

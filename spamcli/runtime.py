@@ -79,7 +79,8 @@ class Runtime:
         return Wide.load(directory / files["wide"], len(self._stack) - 2)
 
     def p_spam(self, texts: Sequence[str], certain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-        """Probability of spam of each message: float64 [messages]; the prior for one without tokens.
+        """Probability of spam of each message: float64 [messages]; the prior for one without tokens, at most that for a
+        foreign one.
 
         Args:
             certain: least and largest p_spam that the ELMo can make of messages, float64 [2, m] -> for which that is enough
@@ -88,39 +89,42 @@ class Runtime:
         first = first_tokens(texts, self.config.elmo["tokenizer"])
         tokens = [first[text] for text in texts]
         result, open_ = np.full(len(texts), self.prior), np.array([bool(message) for message in tokens], bool)
-        static = None
+        beside = None
         if certain and self.wide:
-            static = self._static(texts)
-            bounds = self._bounds(static)
+            beside = self._static(texts)
+            bounds = self._bounds(*beside)
             known = certain(bounds) & open_
             result[known], open_ = bounds[0, known], open_ & ~known
         order = np.array(sorted(np.flatnonzero(open_), key=lambda i: len(tokens[i])), int)
         rows = [order[batch.start : batch.stop] for batch in batches([len(tokens[i]) for i in order], self.max_batch_tokens)]
 
         def judge(batch: np.ndarray) -> np.ndarray:
-            beside = self._static([texts[i] for i in batch]) if static is None else static[batch]
-            p_spam = self.session.run([tokens[i] for i in batch], beside)[0]
+            static, foreign = self._static([texts[i] for i in batch]) if beside is None else (part[batch] for part in beside)
+            p_spam = self.session.run([tokens[i] for i in batch], static)[0]
             if p_spam.shape != batch.shape or not ((p_spam >= 0) & (p_spam <= 1)).all():
                 raise DataError(f"{self.session.name}: gives no probabilities; train again")
-            return p_spam
+            return np.where(foreign, np.minimum(p_spam, self.prior), p_spam)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for batch, p_spam in zip(rows, threads.map(judge, rows)):
                 result[batch] = p_spam
         return result
 
-    def _static(self, texts: Sequence[str]) -> np.ndarray:
-        """What the linear parts add to the log-odds: float64 [messages]."""
+    def _static(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """What the linear parts add to the log-odds, float64 [messages]; which of them are foreign, bool [messages]."""
         if not self.wide:
-            return np.zeros(len(texts))
+            return np.zeros(len(texts)), np.zeros(len(texts), bool)
         some = [texts[start : start + COUNTED] for start in range(0, len(texts) or 1, COUNTED)]  # bounds the memory
-        return np.concatenate([self.wide.scores(self.wide.count(part), len(part)) for part in some]) @ self._stack[1:-1]
+        read = [self.wide.read(self.wide.count(part), len(part)) for part in some]
+        scores, foreign = (np.concatenate(parts) for parts in zip(*read))
+        return scores @ self._stack[1:-1], foreign
 
-    def _bounds(self, static: np.ndarray) -> np.ndarray:
+    def _bounds(self, static: np.ndarray, foreign: np.ndarray) -> np.ndarray:
         """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""
         deep_weight, *_, bias = self._stack
         reach = abs(deep_weight) * BOUND + SLACK
         centre = static + bias
         with np.errstate(over="ignore"):  # what is infinitely unlikely has p_spam 0
             least, largest = 1 / (1 + np.exp(np.stack([reach - centre, -reach - centre])))
-        return np.stack([np.maximum(least - ROUNDING, 0), np.minimum(largest + ROUNDING, 1)])
+        bounds = np.stack([np.maximum(least - ROUNDING, 0), np.minimum(largest + ROUNDING, 1)])
+        return np.where(foreign, np.minimum(bounds, self.prior), bounds)

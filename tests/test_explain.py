@@ -16,6 +16,7 @@ from spamcli.classifier import Features, build_heads
 from spamcli.elmo import ELMo
 from spamcli.explain import PAIRED_WORDS, explain, runs, shades, token_spans, without
 from spamcli.prediction import Wanted
+from spamcli.report.lines import explanation_lines
 from spamcli.settings import RECIPES
 
 from conftest import TINY_MESSAGES  # isort: skip
@@ -303,6 +304,16 @@ def test_nothing_is_said_of_a_message_without_tokens(model):
     assert explanation.words == [] and explanation.flip is None and explanation.nearest == []
     assert explanation.log_odds == explanation.prior_log_odds and explanation.sum_of_contributions == 0
     assert [layer.contribution for layer in explanation.layers] == [0, 0, 0]
+
+
+def test_a_foreign_message_is_said_to_be_one(model, wide):
+    """Its p_spam is held, and the explanation says why."""
+    sure = replace(wide, classifier=replace(wide.classifier, stack=(*wide.classifier.stack[:-1], 60.0)))
+    explanation = explain(sure, "엄마 나 오늘 늦어요 저녁 먼저 드세요")
+    assert explanation.foreign and explanation.log_odds == explanation.prior_log_odds
+    assert "foreign" in "\n".join(explanation_lines(explanation.to_dict()))
+    for other in (explain(sure, CALL), explain(model, "엄마 나 오늘 늦어요")):
+        assert not other.foreign and "foreign" not in "\n".join(explanation_lines(other.to_dict()))
 
 
 def test_shortened_messages_stay_out_of_the_cache(model, tiny_elmo, tmp_path):

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from spamcli.attacks import TACTICS, attack
 from spamcli.characters import TOKENIZERS, as_seen
 from spamcli.errors import DataError
+from spamcli.invented import MEASURING, TRAINING
+from spamcli.messages import read_messages
 from spamcli.ngrams import BITS, Entries, Linear, Presence, TfIdf, Wide, columns_of, count
 
 TEXTS = ["Free entry, claim your prize now", "free FREE free prize", "see you there then", "okay then see you there then"]
@@ -85,7 +88,7 @@ def wide() -> Wide:
 
 def test_scores_by_hand():
     counted, score = count(TEXTS), wide()
-    for part, totals in zip(score.parts, score.scores(counted, len(TEXTS)).T):
+    for part, totals in zip(score.parts, score.read(counted, len(TEXTS))[0].T):
         weighed = part.weighting.weigh(counted)
         for message, total in enumerate(totals):
             mine = weighed.messages == message
@@ -110,21 +113,64 @@ def test_what_is_invisible_changes_nothing():
 
 def test_what_training_never_showed_has_no_say():
     score = wide()
-    known, padded, unknown = score.scores(count(["see you", "see you 日本語", "日本語"]), 3)
+    known, padded, unknown = score.read(count(["see you", "see you 日本語", "日本語"]), 3)[0]
     assert unknown.tolist() == [0, 0] and known.all()
-    assert score.scores(count(["", " \t "]), 2).tolist() == [[0, 0], [0, 0]]
+    assert score.read(count(["", " \t "]), 2)[0].tolist() == [[0, 0], [0, 0]]
     assert np.sign(padded).tolist() == np.sign(known).tolist()  # but for n-grams with the space between
 
 
 def test_nothing_known_at_all():
     nothing = Wide((Linear(TfIdf.of(count([""]), 1), np.zeros(0, np.float32)),))
-    assert nothing.scores(count(["any text"]), 1).tolist() == [[0]]
+    assert [part.tolist() for part in nothing.read(count(["any text"]), 1)] == [[[0]], [False]]
+
+
+IN_OTHER_SCRIPTS = (
+    "엄마 나 오늘 늦어요 저녁 먼저 드세요",
+    "พรุ่งนี้นัดหมอฟันเวลา 15.00 น. กรุณามาก่อนเวลา",
+    "明日の15時に歯科の予約があります。変更はお電話ください。",
+    "明天下午三点牙科预约，如需更改请致电诊所。",
+    "Подтвердите, пожалуйста, явку к зубному щелчком ниже",
+    "تذكير: لديك موعد غدا الساعة 3 عند طبيب الأسنان",
+    "कल दोपहर 3 बजे दंत चिकित्सक से मिलने का समय है",
+    "Υπενθύμιση: αύριο στις 15:00 έχετε ραντεβού στον οδοντίατρο",
+    "קוד האימות שלך הוא 482913. אל תמסור אותו לאיש.",
+)
+
+
+@pytest.fixture(scope="module")
+def of_today():
+    """TF-IDF of the invented messages that train."""
+    texts = read_messages(TRAINING).frame["text"].tolist()
+    return TfIdf.of(count(texts), len(texts))
+
+
+def foreign(tf_idf, texts):
+    counted = count(texts)
+    return tf_idf.foreign(counted, tf_idf.weigh(counted), len(texts)).tolist()
+
+
+def test_other_scripts_are_foreign_and_other_messages_are_not(of_today):
+    assert foreign(of_today, IN_OTHER_SCRIPTS) == [True] * len(IN_OTHER_SCRIPTS)
+    assert not any(foreign(of_today, read_messages(MEASURING).frame["text"].tolist()))
+    assert foreign(of_today, ["", "482913", "$$$", *TEXTS]) == [False] * 7
+
+
+@pytest.mark.parametrize("tactic", [tactic for tactic in TACTICS if tactic != "padding"])
+def test_what_is_obfuscated_is_not_foreign(of_today, tactic):
+    frame = read_messages(MEASURING).frame
+    rewritten = attack(frame["text"][frame["label"] == 1].tolist(), tactic, 0.2, seed=1)
+    assert np.mean(foreign(of_today, [part for parts in rewritten for part in parts])) < 0.005
+
+
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5))
+def test_to_no_model_its_training_messages_are_foreign(texts):
+    assert not any(foreign(TfIdf.of(count(texts), len(texts)), texts))
 
 
 def test_read_back_it_gives_the_same_scores(tmp_path):
     wide().save(tmp_path / "wide.npz")
     back = Wide.load(tmp_path / "wide.npz", 2)
-    np.testing.assert_array_equal(back.scores(count(TEXTS), 4), wide().scores(count(TEXTS), 4))
+    np.testing.assert_array_equal(back.read(count(TEXTS), 4)[0], wide().read(count(TEXTS), 4)[0])
     content = (tmp_path / "wide.npz").read_bytes()
     assert b"prize" not in content
 

@@ -64,6 +64,20 @@ def test_verdicts_are_tensorflows(trained, runtime):
     assert runtime.p_spam([]).shape == (0,)
 
 
+def test_a_foreign_message_is_spam_with_the_prior_at_most(trained, tmp_path):
+    """Whatever the heads and n-grams say; a model without n-grams cannot tell."""
+    both = ["엄마 나 오늘 늦어요 저녁 먼저 드세요", "See you at six"]
+    found = {}
+    for bias in (60.0, -60.0):
+        classifier = replace(trained.classifier, stack=(*trained.classifier.stack[:-1], bias))
+        sure = replace(trained, classifier=classifier, onnx=conversion.convert(trained.elmo, classifier, both[1:], None))
+        model_dir.save(sure, tmp_path)
+        found[bias] = Runtime(tmp_path).p_spam(both)
+        np.testing.assert_allclose(found[bias], sure.p_spam(both), atol=1e-5)
+    assert found[60][1] > 0.99 and max(found[-60]) < 0.01
+    assert found[60][0] == pytest.approx(trained.classifier.prior if trained.classifier.wide else 1)
+
+
 def test_maxima_are_in_the_file_as_well(tiny_elmo, tmp_path):
     """Of a message's own tokens, in any company."""
     trained = train(ELMo(str(tiny_elmo), pooling="mean+max"), pooling="mean+max")

@@ -89,7 +89,7 @@ def test_words_that_training_never_showed_are_judged_by_their_vectors():
     unseen = features(texts(labels, 200, 400))
     assert ((classifier.p_spam(unseen) >= 0.5) == labels).mean() > 0.95
     means = known.means(unseen.counted, 300)
-    fitted = np.linalg.lstsq(np.column_stack([means, np.ones(300)]), classifier.static(unseen), rcond=None)
+    fitted = np.linalg.lstsq(np.column_stack([means, np.ones(300)]), classifier.static(unseen)[0], rcond=None)
     assert np.abs(fitted[1]).max(initial=0) < 1e-6  # the scores are linear in the mean vector
     assert [len(part.weights) for part in classifier.wide.parts] == [400]
 
