@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from spamcli import SpamClassifier, invented
@@ -55,6 +56,14 @@ def test_it_is_whole_and_made_on_the_elmo_inside(config):
     assert [file["name"] for file in config[0].also] == ["invented"]
     assert config[0].also[0]["sha256"] == read_messages(invented.TRAINING).sha256
     assert (DEFAULT_CLASSIFIER / "README.md").is_file()
+
+
+def test_what_is_written_in_other_languages_is_hardly_ever_spam():
+    """Invented, all ham: ten other scripts, and ten languages that share English's."""
+    messages = pd.read_csv(ROOT / "tests" / "other_languages.csv")
+    verdicts = SpamClassifier.load().predict(messages["text"])
+    spam = pd.Series([verdict.label == "spam" for verdict in verdicts]).groupby(messages["script"]).sum()
+    assert len(messages) == 200 and spam["other"] <= 3 and spam["latin"] <= 4
 
 
 def test_what_the_package_holds_is_small_enough():
