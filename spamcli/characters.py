@@ -5,6 +5,7 @@ of the batch that holds no token. Inside a token the unused places hold `PAD_CHA
 """
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -55,6 +56,30 @@ def as_seen(text: str) -> str:
         return text
     turned = _TURNED.sub(lambda part: part[1][::-1], replace_surrogates(text))
     return _INVISIBLE.sub("", _FILLER.sub(" ", turned))
+
+
+# As the names of their letters begin. None but the first three has letters that pass for another's.
+_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
+_SCRIPTS = _ALIKE | set(
+    "ARABIC ARMENIAN BENGALI CJK DEVANAGARI ETHIOPIC GEORGIAN GUJARATI GURMUKHI HANGUL HEBREW HIRAGANA KANNADA KATAKANA KHMER "
+    "LAO MALAYALAM MYANMAR ORIYA SINHALA TAMIL TELUGU THAI TIBETAN".split()
+)
+
+
+def in_another_script(text: str) -> bool:
+    """Whether most letters of a text are of other scripts than Latin, and not only look as if they were.
+
+    Of Cyrillic and Greek letters those count that no Latin ones, nor the other's, share a word with.
+    """
+    if text.isascii():
+        return False
+    letters = others = 0
+    for word in unicodedata.normalize("NFKC", text).split():
+        scripts = [unicodedata.name(letter, "").partition(" ")[0] for letter in word if letter.isalpha()]
+        mixed = _ALIKE if len(_ALIKE.intersection(scripts)) > 1 else {"LATIN"}
+        letters += len(scripts)
+        others += sum(script in _SCRIPTS and script not in mixed for script in scripts)
+    return others > letters / 2
 
 
 def split_at_spaces(text: str) -> list[str]:

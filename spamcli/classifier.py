@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from spamcli import ngrams
+from spamcli.characters import in_another_script
 from spamcli.elmo import ELMo, has_tokens
 from spamcli.ngrams import BITS, Entries, Linear, Means, Presence, TfIdf, Wide
 from spamcli.protocols import folds
@@ -65,10 +66,12 @@ class Features:
         pooled: means over the tokens of the biLM's layers, with `mean+max` the maxima behind them, float32 [n, 3, dim]; NaN
             where there are no tokens.
         counted: their n-grams; or their words, if these are to be looked up in `vectors`.
+        in_another_script: as `characters` has it, bool [n].
     """
 
     pooled: np.ndarray
     counted: Entries
+    in_another_script: np.ndarray
     vectors: WordVectors | None = None
 
     @classmethod
@@ -81,11 +84,12 @@ class Features:
     ) -> "Features":
         """Those of messages; `static` counts what is to stand beside the ELMo, by default n-grams."""
         counted = static.count(texts) if static else ngrams.count(texts)
-        return cls(elmo.pooled_layers(texts, progress), counted, static if isinstance(static, WordVectors) else None)
+        script = np.array([in_another_script(text) for text in texts], bool)
+        return cls(elmo.pooled_layers(texts, progress), counted, script, static if isinstance(static, WordVectors) else None)
 
     def __getitem__(self, rows: np.ndarray) -> "Features":
         """Those of some messages: positions, int [m]."""
-        return Features(self.pooled[rows], self.counted.of(rows), self.vectors)
+        return Features(self.pooled[rows], self.counted.of(rows), self.in_another_script[rows], self.vectors)
 
     def __len__(self) -> int:
         return len(self.pooled)
@@ -104,7 +108,7 @@ class Classifier:
         heads: pooled layers, float32 [b, 3, dim] -> log-odds of each head, float32 [b, heads].
         wide: None without static features.
         stack: weight of the heads' mean, weight of each linear part, bias.
-        prior: share of spam among the training messages, p_spam of one without tokens, and at most of a foreign one.
+        prior: share of spam among the training messages; p_spam of one without tokens, and of a foreign one at most.
         unseen: log-odds of each training message by what had not seen it, float64 [n]; None for a single head, or once saved.
     """
 
@@ -121,26 +125,28 @@ class Classifier:
     def stacked(self, deep: np.ndarray, features: Features) -> np.ndarray:
         """Log-odds of spam from the heads' mean, float64 [n]: float64 [n]."""
         deep_weight, *_, bias = self.stack
-        smallest = np.finfo(np.float64).eps
-        prior = logit(np.clip(self.prior, smallest, 1 - smallest))
         static, foreign = self.static(features)
         log_odds = deep_weight * deep + static + bias
-        return np.where(features.spoken, np.where(foreign, np.minimum(log_odds, prior), log_odds), prior)
+        held = np.where(foreign, np.minimum(log_odds, self._prior_log_odds), log_odds)
+        return np.where(features.spoken, held, self._prior_log_odds)
 
     def static(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
-        """What the linear parts add to the log-odds, float64 [n]; which messages are `TfIdf.foreign` to them, bool [n]."""
+        """What the linear parts add to the log-odds, float64 [n]; which messages are foreign, bool [n].
+
+        That is, in another script, and unfamiliar to the n-grams: of spam in one that training hardly had, nothing is known.
+        """
         if not self.wide:
             return np.zeros(len(features)), np.zeros(len(features), bool)
-        scores, foreign = self.wide.read(features.counted, len(features))
-        return scores @ self.stack[1:-1], foreign
+        scores, unfamiliar = self.wide.read(features.counted, len(features))
+        return scores @ self.stack[1:-1], unfamiliar & features.in_another_script
 
     def p_spam(self, features: Features) -> np.ndarray:
         """Probability of spam: float64 [n]."""
         return self.probabilities(self.log_odds(features), features)
 
     def probabilities(self, log_odds: np.ndarray, features: Features) -> np.ndarray:
-        """Log-odds as probabilities, of messages without tokens the prior itself: float64 [n]."""
-        return np.where(features.spoken, expit(log_odds), self.prior)
+        """Log-odds as probabilities, those of the prior as the prior itself: float64 [n]."""
+        return np.where(features.spoken & (log_odds != self._prior_log_odds), expit(log_odds), self.prior)
 
     def normalised(self, pooled: np.ndarray) -> np.ndarray:
         """The layers as they go into the mix: float32 [n, 3, dim]."""
@@ -166,6 +172,11 @@ class Classifier:
     def mixing(self) -> dict:
         """The learned s after its softmax, one weight a layer, and gamma."""
         return {"s": [float(weight) for weight in ops.softmax(self._mix.s)], "gamma": float(self._mix.gamma)}
+
+    @property
+    def _prior_log_odds(self) -> float:
+        smallest = np.finfo(np.float64).eps
+        return float(logit(np.clip(self.prior, smallest, 1 - smallest)))
 
     @property
     def _mix(self) -> ScalarMix:

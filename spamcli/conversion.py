@@ -88,12 +88,11 @@ def _differences(converted: ModelProto, elmo: ELMo, classifier: Classifier, text
     spoken = sorted((text for text in tokens_of if tokens_of[text]), key=lambda text: len(tokens_of[text]))
     chosen = [spoken[place] for place in np.linspace(0, len(spoken) - 1, min(CHECKED, len(spoken))).astype(int)]
     features = Features.of(elmo, chosen, static=classifier.wide)
-    static, foreign = classifier.static(features)
+    static, _ = classifier.static(features)  # of what training has seen, nothing is foreign
     session, tokens, found = Session(converted.SerializeToString()), [tokens_of[text] for text in chosen], []
     for batch in batches([len(message) for message in tokens], MAX_BATCH_TOKENS):
         found.append(session.run(tokens[batch.start : batch.stop], static[batch.start : batch.stop]))
     p_spam, pooled = (np.concatenate(parts) for parts in zip(*found))
-    p_spam = np.where(foreign, np.minimum(p_spam, classifier.prior), p_spam)
     expected = classifier.p_spam(features), features.pooled
     return np.array([np.abs(ours - theirs).max() for ours, theirs in zip((p_spam, pooled), expected)])
 

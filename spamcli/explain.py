@@ -87,7 +87,8 @@ class Explanation:
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
         static: what n-grams or word vectors add to the log-odds, biases aside; None, if the classifier has neither.
-        foreign: the n-grams do not know the message's script (`ngrams.TfIdf.foreign`), so p_spam is the prior at most.
+        foreign: training hardly had the message's script (`Classifier.static`), so log_odds are prior_log_odds at most, and
+            contributions, where they are held there, 0.
         nearest: training messages, the nearest first.
     """
 
@@ -141,7 +142,7 @@ def explain(
     singles = [frozenset([word]) for word in range(len(spans))]
     whole = message.read([frozenset(), *singles, frozenset(range(len(spans)))])[np.array([0])]
     odds = [message.log_odds[deletion] for deletion in (frozenset(), *singles, frozenset(range(len(spans))))]
-    static, foreign = model.classifier.static(whole)
+    static, foreign = model.classifier.static(whole) if whole.spoken[0] else (np.zeros(1), np.zeros(1, bool))
     return Explanation(
         text=text,
         label=model.config.settings.verdict(message.p_spam[frozenset()], own),

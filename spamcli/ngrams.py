@@ -15,7 +15,7 @@ from spamcli.model_config import check_unpacked, reading
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
-FOREIGN = 0.9  # mean idf of a message's character n-grams, as a share of the largest, above which it can be a foreign one
+RARE = 0.9  # mean idf of a message's character n-grams, as a share of the largest, above which they are unfamiliar
 BITS = 30  # of a hash: so many that what training never showed hardly meets what it did
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: of polynomial hashes modulo 2 ** 64, and of their last mixing
 
@@ -142,11 +142,11 @@ class TfIdf:
         lengths = np.sqrt(np.bincount(part, values**2))
         return Entries(messages, place, values / lengths[part])
 
-    def foreign(self, counted: Entries, weighed: Entries, num_messages: int) -> np.ndarray:
-        """Which messages are in a script that training hardly had: bool [messages].
+    def unfamiliar(self, counted: Entries, weighed: Entries, num_messages: int) -> np.ndarray:
+        """Of which messages training has hardly seen the character n-grams: bool [messages].
 
-        Most of their character n-grams are unknown, and all are rare: the mean idf, an unknown one's taken for the largest, is
-        above FOREIGN of that. An obfuscated message shares enough of the common ones with others of its language.
+        A third of them or more are unknown, and on average they are rare: the mean idf, an unknown one's taken for the
+        largest, is above RARE of that. So are those of most other languages in another script, and of some obfuscation.
 
         Args:
             weighed: what `weigh` makes of the counted.
@@ -157,7 +157,7 @@ class TfIdf:
         number = np.bincount(counted.messages[counted.columns >> BITS == 0], minlength=num_messages)
         unknown = number - np.bincount(messages, minlength=num_messages)
         idf = unknown * largest + np.bincount(messages, self.idf[place], num_messages)
-        return (unknown > number / 2) & (idf > FOREIGN * largest * number)
+        return (3 * unknown > number) & (idf > RARE * largest * number)
 
     def count(self, texts: Sequence[str]) -> Entries:
         """What `weigh` takes."""
@@ -236,14 +236,14 @@ class Wide:
         return self.parts[0].weighting.count(texts)
 
     def read(self, counted: Entries, num_messages: int) -> tuple[np.ndarray, np.ndarray]:
-        """Each part's scores, float64 [messages, parts]; which messages are `TfIdf.foreign`, bool [messages]."""
-        scores, foreign = [], np.zeros(num_messages, bool)
+        """Each part's scores, float64 [messages, parts]; which messages are `TfIdf.unfamiliar`, bool [messages]."""
+        scores, unfamiliar = [], np.zeros(num_messages, bool)
         for part in self.parts:
             weighed = part.weighting.weigh(counted)
             scores.append(part.scores(weighed, num_messages))
             if isinstance(part.weighting, TfIdf):
-                foreign = part.weighting.foreign(counted, weighed, num_messages)
-        return np.stack(scores, axis=1), foreign
+                unfamiliar = part.weighting.unfamiliar(counted, weighed, num_messages)
+        return np.stack(scores, axis=1), unfamiliar
 
     def save(self, path: Path) -> None:
         arrays = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens
+from spamcli.characters import TOKENIZERS, batches, encode_tokens, first_tokens, in_another_script
 from spamcli.errors import DataError
 from spamcli.model_config import check_files, read_config, reading, undisturbed, verified
 from spamcli.ngrams import Wide
@@ -100,7 +100,7 @@ class Runtime:
 
         def judge(batch: np.ndarray) -> np.ndarray:
             static, foreign = self._static([texts[i] for i in batch]) if beside is None else (part[batch] for part in beside)
-            p_spam = self.session.run([tokens[i] for i in batch], static)[0]
+            p_spam = self.session.run([tokens[i] for i in batch], static)[0].astype(np.float64)
             if p_spam.shape != batch.shape or not ((p_spam >= 0) & (p_spam <= 1)).all():
                 raise DataError(f"{self.session.name}: gives no probabilities; train again")
             return np.where(foreign, np.minimum(p_spam, self.prior), p_spam)
@@ -116,8 +116,8 @@ class Runtime:
             return np.zeros(len(texts)), np.zeros(len(texts), bool)
         some = [texts[start : start + COUNTED] for start in range(0, len(texts) or 1, COUNTED)]  # bounds the memory
         read = [self.wide.read(self.wide.count(part), len(part)) for part in some]
-        scores, foreign = (np.concatenate(parts) for parts in zip(*read))
-        return scores @ self._stack[1:-1], foreign
+        scores, unfamiliar = (np.concatenate(parts) for parts in zip(*read))
+        return scores @ self._stack[1:-1], unfamiliar & np.array([in_another_script(text) for text in texts], bool)
 
     def _bounds(self, static: np.ndarray, foreign: np.ndarray) -> np.ndarray:
         """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""

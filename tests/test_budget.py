@@ -66,7 +66,9 @@ def test_it_holds_for_the_ham_of_each_file():
 def test_scores_out_of_fold_know_nothing_of_their_labels():
     """Where labels are noise, a classifier has learned those of seen messages by heart, and knows nothing of unseen ones."""
     random = np.random.default_rng(0)
-    features = Features(random.normal(size=[300, 3, 8]).astype(np.float32), count([f"m{i} w{i % 7}" for i in range(300)]))
+    features = Features(
+        random.normal(size=[300, 3, 8]).astype(np.float32), count([f"m{i} w{i % 7}" for i in range(300)]), np.zeros(300, bool)
+    )
     labels, groups = random.integers(0, 2, 300), np.arange(300)
     arguments = features, labels, groups, replace(RECIPES["wide-and-deep"], epochs=20), 1, np.zeros(300, int)
     classifier = learn(*arguments)

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcli import characters
-from spamcli.characters import MAX_TOKENS, TOKENIZERS, as_seen, encode_tokens, first_tokens, replace_surrogates, sentence_marks
+from spamcli.attacks import TACTICS, attack
+from spamcli.characters import (
+    MAX_TOKENS,
+    TOKENIZERS,
+    as_seen,
+    encode_tokens,
+    first_tokens,
+    in_another_script,
+    replace_surrogates,
+    sentence_marks,
+)
+from spamcli.invented import MEASURING
+from spamcli.messages import read_messages
 
 # Any code point, surrogates and NUL too, and often the ones that the tokenizers treat in a way of their own.
 SPECIAL = "aZ9é'’.!?-_#£€@\t\n\r \x00\x85\xa0\u3000😀\ud83d\ude00"
@@ -196,3 +208,35 @@ def test_of_all_characters_no_letter_or_mark_that_is_seen_is_left_out():
         *range(0x13430, 0x13460),
     }
     assert formatting <= shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("엄마 나 오늘 늦어요", True),
+        ("您的OTP是482913，请勿告诉他人", True),
+        ("今日カラオケ行こう OK?", True),
+        ("Код 482913. Никому его не сообщайте", True),
+        ("Γεια σου, πού είσαι;", True),
+        ("कल मिलते हैं", True),
+        ("", False),
+        ("482913 !!! 😀", False),
+        ("Your code is 482913. 감사합니다", False),
+        ("Über die Straße, s'il vous plaît, Łódź", False),
+        ("Yоu hаvе wоn а рrizе", False),  # Cyrillic letters among Latin ones
+        ("ωιηηєя", False),  # Greek ones and Cyrillic
+        ("𝗙𝗥𝗘𝗘 ｆｒｅｅ ᴀʙᴄ ⓕⓡⓔⓔ", False),
+    ],
+)
+def test_what_is_in_another_script(text, expected):
+    assert in_another_script(text) == expected
+
+
+@pytest.mark.parametrize("tactic", [tactic for tactic in TACTICS if tactic != "padding"])
+def test_what_only_looks_like_another_script_is_not(tactic):
+    """Or whoever rewrites much of a scam would have it held for a foreign message. Words of one letter say nothing."""
+    frame = read_messages(MEASURING).frame
+    spam = frame["text"][frame["label"] == 1].tolist()
+    for share in (0.2, 0.5, 0.8, 1.0):
+        rewritten = [part for parts in attack(spam, tactic, share, seed=1) for part in parts]
+        assert np.mean([in_another_script(text) for text in rewritten]) < 0.005

@@ -36,7 +36,7 @@ def separable(n=200, dim=6, seed=0, gap=2.0):
 
 
 def features(pooled, texts=None):
-    return Features(pooled, ngrams.count(texts or [f"m{i}" for i in range(len(pooled))]))
+    return Features(pooled, ngrams.count(texts or [f"m{i}" for i in range(len(pooled))]), np.zeros(len(pooled), bool))
 
 
 def scalar_mix(layers, s, gamma):

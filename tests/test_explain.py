@@ -314,6 +314,8 @@ def test_a_foreign_message_is_said_to_be_one(model, wide):
     assert "foreign" in "\n".join(explanation_lines(explanation.to_dict()))
     for other in (explain(sure, CALL), explain(model, "엄마 나 오늘 늦어요")):
         assert not other.foreign and "foreign" not in "\n".join(explanation_lines(other.to_dict()))
+    silent = explain(sure, "\x80\x81")  # no tokens, but n-grams
+    assert silent.static == 0 and not silent.foreign and silent.log_odds == silent.prior_log_odds
 
 
 def test_shortened_messages_stay_out_of_the_cache(model, tiny_elmo, tmp_path):

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from spamcli.attacks import TACTICS, attack
 from spamcli.characters import TOKENIZERS, as_seen
 from spamcli.errors import DataError
 from spamcli.invented import MEASURING, TRAINING
@@ -137,34 +136,29 @@ IN_OTHER_SCRIPTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def of_today():
-    """TF-IDF of the invented messages that train."""
-    texts = read_messages(TRAINING).frame["text"].tolist()
-    return TfIdf.of(count(texts), len(texts))
+def unfamiliar(learned: list[str], texts: list[str]) -> list[bool]:
+    """To TF-IDF of some messages."""
+    tf_idf, counted = TfIdf.of(count(learned), len(learned)), count(texts)
+    return tf_idf.unfamiliar(counted, tf_idf.weigh(counted), len(texts)).tolist()
 
 
-def foreign(tf_idf, texts):
-    counted = count(texts)
-    return tf_idf.foreign(counted, tf_idf.weigh(counted), len(texts)).tolist()
+def test_other_scripts_are_unfamiliar_and_other_messages_are_not():
+    learned = read_messages(TRAINING).frame["text"].tolist()
+    assert unfamiliar(learned, list(IN_OTHER_SCRIPTS)) == [True] * len(IN_OTHER_SCRIPTS)
+    assert not any(unfamiliar(learned, read_messages(MEASURING).frame["text"].tolist()))
+    assert unfamiliar(learned, ["", "482913", "$$$", *TEXTS]) == [False] * 7
 
 
-def test_other_scripts_are_foreign_and_other_messages_are_not(of_today):
-    assert foreign(of_today, IN_OTHER_SCRIPTS) == [True] * len(IN_OTHER_SCRIPTS)
-    assert not any(foreign(of_today, read_messages(MEASURING).frame["text"].tolist()))
-    assert foreign(of_today, ["", "482913", "$$$", *TEXTS]) == [False] * 7
-
-
-@pytest.mark.parametrize("tactic", [tactic for tactic in TACTICS if tactic != "padding"])
-def test_what_is_obfuscated_is_not_foreign(of_today, tactic):
-    frame = read_messages(MEASURING).frame
-    rewritten = attack(frame["text"][frame["label"] == 1].tolist(), tactic, 0.2, seed=1)
-    assert np.mean(foreign(of_today, [part for parts in rewritten for part in parts])) < 0.005
+def test_a_script_that_training_has_is_familiar():
+    """A hundred messages of a kind are enough for most others of it."""
+    korean = ["엄마 나 오늘 늦어요", "저녁 먼저 드세요", "내일 3시에 봐요", "오늘 늦어요 먼저 드세요"]
+    assert unfamiliar(korean * 25, ["엄마 저녁 드세요"]) == [False]
+    assert unfamiliar(korean * 25, ["Your code is 482913"]) == [True]
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))
-def test_to_no_model_its_training_messages_are_foreign(texts):
-    assert not any(foreign(TfIdf.of(count(texts), len(texts)), texts))
+def test_what_training_has_is_never_unfamiliar(texts):
+    assert not any(unfamiliar(texts, texts))
 
 
 def test_read_back_it_gives_the_same_scores(tmp_path):

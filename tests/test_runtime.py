@@ -64,18 +64,35 @@ def test_verdicts_are_tensorflows(trained, runtime):
     assert runtime.p_spam([]).shape == (0,)
 
 
+def sure_of_spam(trained, bias, directory):
+    """A model that says spam, or ham, of any message, saved there."""
+    classifier = replace(trained.classifier, stack=(*trained.classifier.stack[:-1], bias))
+    converted = conversion.convert(trained.elmo, classifier, ["See you at six"], None)
+    model_dir.save(sure := replace(trained, classifier=classifier, onnx=converted), directory)
+    return sure, Runtime(directory)
+
+
 def test_a_foreign_message_is_spam_with_the_prior_at_most(trained, tmp_path):
     """Whatever the heads and n-grams say; a model without n-grams cannot tell."""
-    both = ["엄마 나 오늘 늦어요 저녁 먼저 드세요", "See you at six"]
-    found = {}
+    texts = ["엄마 나 오늘 늦어요 저녁 먼저 드세요", "See you at six"]
     for bias in (60.0, -60.0):
-        classifier = replace(trained.classifier, stack=(*trained.classifier.stack[:-1], bias))
-        sure = replace(trained, classifier=classifier, onnx=conversion.convert(trained.elmo, classifier, both[1:], None))
-        model_dir.save(sure, tmp_path)
-        found[bias] = Runtime(tmp_path).p_spam(both)
-        np.testing.assert_allclose(found[bias], sure.p_spam(both), atol=1e-5)
-    assert found[60][1] > 0.99 and max(found[-60]) < 0.01
-    assert found[60][0] == pytest.approx(trained.classifier.prior if trained.classifier.wide else 1)
+        on_tensorflow, on_onnx = sure_of_spam(trained, bias, tmp_path)
+        found = on_onnx.p_spam(texts)
+        np.testing.assert_allclose(found, on_tensorflow.p_spam(texts), atol=1e-5)
+        if bias < 0 or not trained.classifier.wide:
+            np.testing.assert_allclose(found, bias > 0, atol=0.01)
+        else:
+            assert found[0] == on_tensorflow.p_spam(texts)[0] == trained.classifier.prior and found[1] > 0.99
+
+
+def test_the_bounds_of_a_foreign_message_are_the_priors(elmo, tmp_path):
+    """So that a verdict that needs no ELMo is the same."""
+    _, model = sure_of_spam(train(elmo), 60.0, tmp_path)
+    bounds = []
+    texts = ["엄마 나 오늘 늦어요 저녁 먼저 드세요", "See you at six"]
+    found = model.p_spam(texts, lambda both: bounds.append(both) or both[0] == both[1])
+    assert (bounds[0][:, 0] == model.prior).all() and (bounds[0][:, 1] > 0.99).all()
+    assert found[0] == model.prior and found[1] > 0.99
 
 
 def test_maxima_are_in_the_file_as_well(tiny_elmo, tmp_path):

@@ -126,7 +126,7 @@ def test_what_is_certain_is_certain_whatever_the_heads_say(trained_bounds):
 
 @pytest.fixture
 def trained_bounds(saved):
-    texts = [*messages.read_messages(TINY_MESSAGES).frame["text"], "엄마 나 오늘 늦어요 저녁 먼저 드세요"]
+    texts = messages.read_messages(TINY_MESSAGES).frame["text"].tolist()
     (bounds,) = asked(Runtime(saved), texts)
     return *bounds, Runtime(saved).p_spam(texts)
 

@@ -82,7 +82,7 @@ def test_words_that_training_never_showed_are_judged_by_their_vectors():
 
     def features(texts):
         noise = random.normal(size=[len(texts), 3, 4]).astype(np.float32)
-        return Features(noise, known.count(texts), known)
+        return Features(noise, known.count(texts), np.zeros(len(texts), bool), known)
 
     settings = ClassifierSettings(static="vectors.txt", vectors="f" * 64, epochs=2)
     classifier = fit_classifier(features(texts(labels, 0, 200)), labels, np.arange(300), settings, 1)
