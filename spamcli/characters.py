@@ -7,7 +7,9 @@ of the batch that holds no token. Inside a token the unused places hold `PAD_CHA
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -58,27 +60,31 @@ def as_seen(text: str) -> str:
     return _INVISIBLE.sub("", _FILLER.sub(" ", turned))
 
 
-# As the names of their letters begin. None but the first three has letters that pass for another's.
-_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
-_SCRIPTS = _ALIKE | set(
-    "ARABIC ARMENIAN BENGALI CJK DEVANAGARI ETHIOPIC GEORGIAN GUJARATI GURMUKHI HANGUL HEBREW HIRAGANA KANNADA KATAKANA KHMER "
-    "LAO MALAYALAM MYANMAR ORIYA SINHALA TAMIL TELUGU THAI TIBETAN".split()
-)
+# Scripts, as the names of their letters begin.
+_LIKE_LATIN = {"CYRILLIC", "GREEK", "ARMENIAN", "CANADIAN", "CHEROKEE", "LISU"}  # some of whose letters pass for Latin ones
+_IN_ONE_WORD = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "HANGUL"}
+
+
+@lru_cache(4096)
+def _script(character: str) -> str:
+    """Of a letter, mathematical and full-width ones as what they stand for; empty for other characters."""
+    return unicodedata.name(unicodedata.normalize("NFKC", character)[0], "").partition(" ")[0] if character.isalpha() else ""
 
 
 def in_another_script(text: str) -> bool:
-    """Whether most letters of a text are of other scripts than Latin, and not only look as if they were.
+    """Whether most letters of a text, as it is seen, are of other scripts than Latin.
 
-    Of Cyrillic and Greek letters those count that no Latin ones, nor the other's, share a word with.
+    A word of several scripts that no language writes together says nothing: its letters are drawn for what they look like.
     """
     if text.isascii():
         return False
     letters = others = 0
-    for word in unicodedata.normalize("NFKC", text).split():
-        scripts = [unicodedata.name(letter, "").partition(" ")[0] for letter in word if letter.isalpha()]
-        mixed = _ALIKE if len(_ALIKE.intersection(scripts)) > 1 else {"LATIN"}
-        letters += len(scripts)
-        others += sum(script in _SCRIPTS and script not in mixed for script in scripts)
+    for word in as_seen(text).split():
+        scripts = Counter(map(_script, word))
+        number, latin = len(word) - scripts.pop("", 0), scripts.pop("LATIN", 0)
+        letters += number
+        if (len(scripts) == 1 or scripts.keys() <= _IN_ONE_WORD) and not (latin and scripts.keys() & _LIKE_LATIN):
+            others += number - latin
     return others > letters / 2
 
 

@@ -84,8 +84,8 @@ class Features:
     ) -> "Features":
         """Those of messages; `static` counts what is to stand beside the ELMo, by default n-grams."""
         counted = static.count(texts) if static else ngrams.count(texts)
-        script = np.array([in_another_script(text) for text in texts], bool)
-        return cls(elmo.pooled_layers(texts, progress), counted, script, static if isinstance(static, WordVectors) else None)
+        vectors = static if isinstance(static, WordVectors) else None
+        return cls(elmo.pooled_layers(texts, progress), counted, np.array(list(map(in_another_script, texts)), bool), vectors)
 
     def __getitem__(self, rows: np.ndarray) -> "Features":
         """Those of some messages: positions, int [m]."""
@@ -133,7 +133,7 @@ class Classifier:
     def static(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """What the linear parts add to the log-odds, float64 [n]; which messages are foreign, bool [n].
 
-        That is, in another script, and unfamiliar to the n-grams: of spam in one that training hardly had, nothing is known.
+        That is, in another script than Latin, and unfamiliar: of spam in it nothing is known.
         """
         if not self.wide:
             return np.zeros(len(features)), np.zeros(len(features), bool)

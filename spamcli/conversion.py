@@ -39,6 +39,7 @@ def convert(
     """The ONNX file, checked; None for a module that spamcli did not write, or whose products are not in float32.
 
     Args:
+        texts: of messages that the classifier has learned from.
         cache: folder for the encoder's part; None for none.
         precision: of the matrix products, float32 or int8.
     Raises: UnavailableError, if ONNX Runtime does not give what TensorFlow gives on some of `texts`, TOLERANCE apart at most.

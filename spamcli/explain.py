@@ -87,8 +87,8 @@ class Explanation:
         flip: None, if none was looked for or found.
         layers: char-CNN, LSTM 1, LSTM 2; gamma: the scale of their mix.
         static: what n-grams or word vectors add to the log-odds, biases aside; None, if the classifier has neither.
-        foreign: training hardly had the message's script (`Classifier.static`), so log_odds are prior_log_odds at most, and
-            contributions, where they are held there, 0.
+        foreign: to the classifier (`Classifier.static`), so log_odds are prior_log_odds at most; words without which they are
+            held there as well contribute 0.
         nearest: training messages, the nearest first.
     """
 

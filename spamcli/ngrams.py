@@ -15,7 +15,8 @@ from spamcli.model_config import check_unpacked, reading
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
-RARE = 0.9  # mean idf of a message's character n-grams, as a share of the largest, above which they are unfamiliar
+UNKNOWN = 1 / 3  # share of a message's character n-grams that are, above which they may be unfamiliar
+RARE = 0.9  # their mean idf, as a share of the largest, above which they are
 BITS = 30  # of a hash: so many that what training never showed hardly meets what it did
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: of polynomial hashes modulo 2 ** 64, and of their last mixing
 
@@ -145,8 +146,8 @@ class TfIdf:
     def unfamiliar(self, counted: Entries, weighed: Entries, num_messages: int) -> np.ndarray:
         """Of which messages training has hardly seen the character n-grams: bool [messages].
 
-        A third of them or more are unknown, and on average they are rare: the mean idf, an unknown one's taken for the
-        largest, is above RARE of that. So are those of most other languages in another script, and of some obfuscation.
+        More than UNKNOWN of them are unknown, and on average they are rare: the mean idf, an unknown one's taken for the
+        largest, is above RARE of that. So are those of most languages in another script, and of some obfuscation.
 
         Args:
             weighed: what `weigh` makes of the counted.
@@ -157,7 +158,7 @@ class TfIdf:
         number = np.bincount(counted.messages[counted.columns >> BITS == 0], minlength=num_messages)
         unknown = number - np.bincount(messages, minlength=num_messages)
         idf = unknown * largest + np.bincount(messages, self.idf[place], num_messages)
-        return (3 * unknown > number) & (idf > RARE * largest * number)
+        return (unknown > UNKNOWN * number) & (idf > RARE * largest * number)
 
     def count(self, texts: Sequence[str]) -> Entries:
         """What `weigh` takes."""

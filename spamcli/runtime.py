@@ -117,7 +117,8 @@ class Runtime:
         some = [texts[start : start + COUNTED] for start in range(0, len(texts) or 1, COUNTED)]  # bounds the memory
         read = [self.wide.read(self.wide.count(part), len(part)) for part in some]
         scores, unfamiliar = (np.concatenate(parts) for parts in zip(*read))
-        return scores @ self._stack[1:-1], unfamiliar & np.array([in_another_script(text) for text in texts], bool)
+        foreign = [strange and in_another_script(text) for strange, text in zip(unfamiliar, texts)]
+        return scores @ self._stack[1:-1], np.array(foreign, bool)
 
     def _bounds(self, static: np.ndarray, foreign: np.ndarray) -> np.ndarray:
         """Least and largest p_spam, whatever the heads say, each of which says at most BOUND: float64 [2, n]."""

@@ -1,5 +1,6 @@
 """Tokens and char ids, worked by hand and on any Unicode. Their copies in the graph are compared in test_export.py."""
 
+import time
 import unicodedata
 import warnings
 
@@ -226,6 +227,11 @@ def test_of_all_characters_no_letter_or_mark_that_is_seen_is_left_out():
         ("Yоu hаvе wоn а рrizе", False),  # Cyrillic letters among Latin ones
         ("ωιηηєя", False),  # Greek ones and Cyrillic
         ("𝗙𝗥𝗘𝗘 ｆｒｅｅ ᴀʙᴄ ⓕⓡⓔⓔ", False),
+        ("卂乃匚ᗪ乇千Ꮆ卄 ค๒ς๔єŦﻮђ ᖴᖇEE", False),  # drawn letters of several scripts
+        ("yօu hаve wոn", False),  # Armenian ones among Latin ones
+        ("hello" + "\u3164" * 9, False),  # fillers are blank
+        ("hello friends \ufdfa", False),  # one letter, though it stands for fifteen
+        ("\ud840\udc00" * 3, True),
     ],
 )
 def test_what_is_in_another_script(text, expected):
@@ -234,9 +240,21 @@ def test_what_is_in_another_script(text, expected):
 
 @pytest.mark.parametrize("tactic", [tactic for tactic in TACTICS if tactic != "padding"])
 def test_what_only_looks_like_another_script_is_not(tactic):
-    """Or whoever rewrites much of a scam would have it held for a foreign message. Words of one letter say nothing."""
+    """Or whoever rewrites much of a scam would have it held for a foreign message. (Whole words of look-alikes would pass.)"""
     frame = read_messages(MEASURING).frame
     spam = frame["text"][frame["label"] == 1].tolist()
     for share in (0.2, 0.5, 0.8, 1.0):
         rewritten = [part for parts in attack(spam, tactic, share, seed=1) for part in parts]
         assert np.mean([in_another_script(text) for text in rewritten]) < 0.005
+
+
+@given(st.text())
+def test_a_script_is_that_of_what_is_seen(text):
+    assert in_another_script(text) == in_another_script(as_seen(text))
+
+
+@pytest.mark.parametrize("text", ["가" + "\u0301\u0323" * 200_000, "\ufdfa" * 400_000, "я" * 400_000, "я a " * 100_000])
+def test_the_script_of_a_long_text_takes_no_long(text):
+    start = time.perf_counter()
+    in_another_script(text)
+    assert time.perf_counter() - start < 3

@@ -59,7 +59,7 @@ def test_it_is_whole_and_made_on_the_elmo_inside(config):
 
 
 def test_what_is_written_in_other_languages_is_hardly_ever_spam():
-    """Invented, all ham: ten other scripts, and ten languages that share English's."""
+    """Invented, all ham: ten languages in other scripts, and ten in English's."""
     messages = pd.read_csv(ROOT / "tests" / "other_languages.csv")
     verdicts = SpamClassifier.load().predict(messages["text"])
     spam = pd.Series([verdict.label == "spam" for verdict in verdicts]).groupby(messages["script"]).sum()

@@ -12,7 +12,7 @@ from spamcli.characters import TOKENIZERS, as_seen
 from spamcli.errors import DataError
 from spamcli.invented import MEASURING, TRAINING
 from spamcli.messages import read_messages
-from spamcli.ngrams import BITS, Entries, Linear, Presence, TfIdf, Wide, columns_of, count
+from spamcli.ngrams import BITS, RARE, Entries, Linear, Presence, TfIdf, Wide, columns_of, count
 
 TEXTS = ["Free entry, claim your prize now", "free FREE free prize", "see you there then", "okay then see you there then"]
 SPLIT = TOKENIZERS["punctuation"]
@@ -149,11 +149,19 @@ def test_other_scripts_are_unfamiliar_and_other_messages_are_not():
     assert unfamiliar(learned, ["", "482913", "$$$", *TEXTS]) == [False] * 7
 
 
-def test_a_script_that_training_has_is_familiar():
-    """A hundred messages of a kind are enough for most others of it."""
-    korean = ["엄마 나 오늘 늦어요", "저녁 먼저 드세요", "내일 3시에 봐요", "오늘 늦어요 먼저 드세요"]
-    assert unfamiliar(korean * 25, ["엄마 저녁 드세요"]) == [False]
-    assert unfamiliar(korean * 25, ["Your code is 482913"]) == [True]
+def test_a_hundred_messages_make_most_others_of_their_language_familiar():
+    learned = read_messages(TRAINING).frame["text"].sample(100, random_state=1).tolist()
+    assert np.mean(unfamiliar(learned, read_messages(MEASURING).frame["text"].tolist())) < 0.01
+
+
+def test_unfamiliar_by_hand():
+    """Of " ab " and of " ba " the n-grams are nine each, all once; what all messages have is common, what one has rare."""
+    learned = ["ab"] * 50 + ["xy"]  # idf 1.02 and 4.26
+    largest, least = np.log(52 / 2) + 1, np.log(52 / 51) + 1
+    words = ["ab", "xy", "qq"]  # common, rare, unknown: six n-grams each, but for what two share
+    assert [len(set(" ab "[i : i + n] for n in (2, 3, 4) for i in range(5 - n))) for _ in words[:1]] == [6]
+    assert unfamiliar(learned, ["qq xy"]) == [True] and unfamiliar(learned, ["xy xy xy"]) == [False]  # half unknown; none
+    assert unfamiliar(learned, ["qq xy ab"]) == [(6 * least + 12 * largest) / 18 > RARE * largest] == [False]
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))

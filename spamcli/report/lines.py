@@ -182,7 +182,7 @@ def explanation_lines(data: dict) -> Iterator[str]:
     odds = f"log-odds {data['log_odds']:+.2f}, without any word {data['prior_log_odds']:+.2f}"
     yield f"{data['label']}, p_spam {data['p_spam']:.4f}: {odds}"
     if data["foreign"]:
-        yield "foreign      training hardly had its script, so p_spam is at most that of a message without words"
+        yield "foreign      training had hardly any of its n-grams, so p_spam is at most that of a message without words"
     for word in words[:STRONGEST]:
         yield f"  {word['contribution']:+7.2f}  {word['token']}"
     if len(words) > STRONGEST:
