@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would what tests start
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
 
 ROOT = Path(__file__).parents[1]
 TINY_MESSAGES = ROOT / "tests" / "tiny_messages.csv"
