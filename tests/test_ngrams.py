@@ -155,13 +155,12 @@ def test_a_hundred_messages_make_most_others_of_their_language_familiar():
 
 
 def test_unfamiliar_by_hand():
-    """Of " ab " and of " ba " the n-grams are nine each, all once; what all messages have is common, what one has rare."""
-    learned = ["ab"] * 50 + ["xy"]  # idf 1.02 and 4.26
-    largest, least = np.log(52 / 2) + 1, np.log(52 / 51) + 1
-    words = ["ab", "xy", "qq"]  # common, rare, unknown: six n-grams each, but for what two share
-    assert [len(set(" ab "[i : i + n] for n in (2, 3, 4) for i in range(5 - n))) for _ in words[:1]] == [6]
-    assert unfamiliar(learned, ["qq xy"]) == [True] and unfamiliar(learned, ["xy xy xy"]) == [False]  # half unknown; none
-    assert unfamiliar(learned, ["qq xy ab"]) == [(6 * least + 12 * largest) / 18 > RARE * largest] == [False]
+    """On either side of both limits. A word of two letters has six n-grams, which it shares with no other here."""
+    largest, least = np.log(52 / 2) + 1, np.log(52 / 51) + 1  # idf of "xy" and "zw", and of "ab"
+    learned, five, eight = ["ab"] * 50 + ["xy zw"], "cc dd ee ff gg", "cc dd ee ff gg hh ii jj"
+    assert unfamiliar(learned, ["cc xy", "cc xy zw"]) == [True, False]  # unknown: a half, no more than a third
+    rarity = [(n * largest + least) / (n + 1) / largest for n in (5, 8)]
+    assert rarity[0] < RARE < rarity[1] and unfamiliar(learned, [f"{five} ab", f"{eight} ab"]) == [False, True]
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))
