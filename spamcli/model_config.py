@@ -90,42 +90,52 @@ def read_config(directory: Path) -> tuple[ModelConfig, dict, dict[str, str]]:
     if not os.path.isfile(path):
         raise NotFoundError(f"{directory}: no model there; make one with `spamcli train --model {directory}`")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        known = values.pop("format") == FORMAT and values.pop("sha256") == digest(values)
-        files, learned = values.pop("files"), values.pop("learned")
-        learned["stack"] = tuple(learned["stack"])
-        config = ModelConfig(**values)
-        settings = config.settings
-        parts = {"heads", "memory"} if settings.static == "none" else {"heads", "memory", "wide"}
-        known = known and files.keys() - {"onnx"} == parts and all(Path(name).name == name for name in files.values())
-        known = known and settings.recipe in RECIPES and settings.pooling in POOLINGS
-        known = known and isinstance(settings.static, str) and isinstance(settings.vectors, str)
-        known = known and (settings.static in STATIC) == (not settings.vectors) and config.protocol in PROTOCOLS
-        known = known and learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 2 + STATIC.get(settings.static, 1)
-        numbers = *learned["stack"], learned["prior"], config.seed, *config.mixing["s"], config.mixing["gamma"]
-        numbers += *(config.budget or {}).values(), config.split["train"], config.split["test"]
-        known = known and all(isinstance(number, (int, float)) and abs(number) < 1e12 for number in numbers)
-        known = known and config.classifier == asdict(settings)
-        known = known and all(_is(field.type, getattr(settings, field.name)) for field in fields(settings))
-        known = known and settings.heads <= MAX_HEADS
-        known = known and 0 < learned["prior"] < 1
-        known = known and 0 <= (settings.threshold_ham or 0) <= settings.threshold <= 1
-        known = known and isinstance(config.seed, int) and 0 <= config.seed < 2**32 and len(config.mixing["s"]) == 3
-        known = known and isinstance(config.elmo["dim"], int) and 0 < config.elmo["dim"] < 1e6
-        paths = config.data["path"], *(file["name"] for file in config.also), *config.data["spam_labels"]
-        known = known and all(isinstance(path, str) and "\0" not in path for path in paths)
-        known = known and (config.budget is None or config.budget.keys() == {"threshold", "ham", "blocked", "bound"})
-        known = known and all(file.keys() == {"name", "sha256"} for file in config.also)
-        known = known and all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
-        known = known and bool(config.reading and config.fingerprint and config.split["sha256"])
+        read = _parsed(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not a model's config ({type(error).__name__}: {error}); train again") from error
-    if not known:
+    if read is None:
         raise DataError(f"{path}: damaged, or written by another version of spamcli; train again")
-    return config, learned, files
+    return read
 
 
-def _is(kind: type, value: object) -> bool:
+def _parsed(values: dict) -> tuple[ModelConfig, dict, dict[str, str]] | None:
+    """What `read_config` returns; None, if it is damaged or another version's."""
+    if values.pop("format") != FORMAT or values.pop("sha256") != digest(values):
+        return None
+    files, learned = values.pop("files"), values.pop("learned")
+    learned["stack"] = tuple(learned["stack"])
+    config = ModelConfig(**values)
+    return (config, learned, files) if all(_sound(config, learned, files)) else None
+
+
+def _sound(config: ModelConfig, learned: dict, files: dict[str, str]) -> Iterator[bool]:
+    """Whether each thing is what is relied upon later; what is asked first guards what comes behind."""
+    settings = config.settings
+    parts = {"heads", "memory"} if settings.static == "none" else {"heads", "memory", "wide"}
+    yield files.keys() - {"onnx"} == parts and all(Path(name).name == name for name in files.values())
+    yield settings.recipe in RECIPES and settings.pooling in POOLINGS and config.protocol in PROTOCOLS
+    yield isinstance(settings.static, str) and isinstance(settings.vectors, str)
+    yield (settings.static in STATIC) == (not settings.vectors)
+    yield learned.keys() == {"stack", "prior"} and len(learned["stack"]) == 2 + STATIC.get(settings.static, 1)
+    numbers = *learned["stack"], learned["prior"], config.seed, *config.mixing["s"], config.mixing["gamma"]
+    numbers += *(config.budget or {}).values(), config.split["train"], config.split["test"]
+    yield all(isinstance(number, (int, float)) and abs(number) < 1e12 for number in numbers)
+    yield config.classifier == asdict(settings)
+    yield all(_has_type(getattr(settings, field.name), field.type) for field in fields(settings))
+    yield settings.heads <= MAX_HEADS
+    yield 0 < learned["prior"] < 1 and 0 <= (settings.threshold_ham or 0) <= settings.threshold <= 1
+    yield isinstance(config.seed, int) and 0 <= config.seed < 2**32 and len(config.mixing["s"]) == 3
+    yield isinstance(config.elmo["dim"], int) and 0 < config.elmo["dim"] < 1e6
+    paths = config.data["path"], *(file["name"] for file in config.also), *config.data["spam_labels"]
+    yield all(isinstance(path, str) and "\0" not in path for path in paths)
+    yield config.budget is None or config.budget.keys() == {"threshold", "ham", "blocked", "bound"}
+    yield all(file.keys() == {"name", "sha256"} for file in config.also)
+    yield all(isinstance(config.elmo[key], str) for key in ("handle", "fingerprint", "tokenizer"))
+    yield bool(config.reading and config.fingerprint and config.split["sha256"])
+
+
+def _has_type(value: object, kind: type) -> bool:
+    """A whole number will do for a float."""
     return isinstance(value, kind) or (type(value) is int and isinstance(0.0, kind))
 
 

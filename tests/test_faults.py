@@ -21,6 +21,7 @@ missing = not shutil.which("strace") and os.environ.get("CI") != "true"  # where
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing, reason="needs strace")]
 SEED = 42
 RENAMES = {"import": 6, "train": 7, "pretrain": 3, "evaluate": 1}  # of the many points that are slow to try: these, at least
+SYNCS = {"import": 9, "train": 6, "pretrain": 5, "evaluate": 1}  # the same of a full disk: the last of them
 VERBS = {verb.name: verb for verb in verbs()}
 every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
 
@@ -51,6 +52,19 @@ def test_a_kill_loses_nothing(trials, verb):
     for point in points:
         result = trials.tried(faults.KILLED, point)
         assert result["code"] == -signal.SIGKILL and not result["wrong"], result
+
+
+@every_verb
+def test_a_disk_that_is_full_loses_nothing(trials, verb):
+    """The same."""
+    if verb.name in SYNCS:
+        points = [faults.Point("fsync", SYNCS[verb.name], "")]
+    else:
+        trials.record()
+        points = faults.sample([point for fault, point in trials.faults() if fault == faults.FULL], 3, SEED)
+    for point in points:
+        result = trials.tried(faults.FULL, point)
+        assert (result["hit"] or result["code"] == 74) and not result["wrong"], result
 
 
 @pytest.mark.parametrize("verb", [VERBS["pretrain"]], ids=["pretrain"])

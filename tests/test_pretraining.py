@@ -135,6 +135,16 @@ def test_a_run_that_was_cut_off_is_resumed_and_ends_the_same(pretrained, files, 
     assert names(tmp_path) == ["module"]
 
 
+def test_a_module_that_cannot_be_written_leaves_the_checkpoint_and_says_so(files, tmp_path):
+    directory, settings = tmp_path / "module", replace(SETTINGS, tokens=100)
+    says = "module: exists already; .*; --resume goes on from .*module.checkpoint.npz$"
+    with pytest.raises(WriteError, match=says):
+        pretrain(files, directory, CONFIG, settings, progress=lambda *now: directory.mkdir(exist_ok=True))
+    directory.rmdir()
+    pretrain(files, directory, CONFIG, settings, resume=True)
+    assert names(tmp_path) == ["module"]
+
+
 def test_resume_without_a_checkpoint_begins(files, tmp_path):
     pretrain(files, tmp_path / "module", CONFIG, NOTHING_READ, resume=True)
     assert names(tmp_path) == ["module"]

@@ -29,6 +29,7 @@ class Verb:
         state: what its folder holds: "old", what was there before, or "new"; raises, if it is neither, whole.
         old: files that the command replaces.
         every: try all its points, not a sample; refuses: what is there already is not written again.
+        keeps: what it keeps for its next run where it fails.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Verb:
     old: dict[str, bytes] = field(default_factory=dict)
     every: bool = False
     refuses: bool = False
+    keeps: str = ""
 
 
 def verbs() -> list[Verb]:
@@ -53,7 +55,7 @@ def verbs() -> list[Verb]:
         Verb("predict parquet", [*judge, parquet], lambda here: _judged(here / parquet, mine), {parquet: mine}, every=True),
         Verb("import", ["import", "weights.hdf5", "options.json", "-o", "elmo"], _imported, every=True, refuses=True),
         Verb("train", ["train", *"--data tiny.csv --elmo module --epochs 1 --seed 2 --model model".split()], _trained),
-        Verb("pretrain", pretrain, _pretrained, refuses=True),
+        Verb("pretrain", pretrain, _pretrained, refuses=True, keeps="here/elmo.checkpoint.npz"),
         Verb("evaluate", ["evaluate", "--model", "model", "--report", "page.html"], _reported, {"page.html": mine}),
     ]
     return [verb for verb in found if (ROOT / "data" / sources.UCI_NAME).is_file() or "copy.zip" not in verb.arguments]

@@ -113,7 +113,8 @@ def pretrain(
             raise WriteError(f"{checkpoint}: another run has begun to write it; name another directory with -o")
         else:
             training.save(checkpoint)  # a place that cannot be written is better known now than after the first hour
-        training.train(to_read, report, lambda: training.save(checkpoint), stopped)
+        with _resumable(checkpoint):
+            training.train(to_read, report, lambda: training.save(checkpoint), stopped)
         if not all(np.isfinite(weight.numpy()).all() for weight in training.bilm.weights.values()):
             raise DataError(f"{checkpoint}: weights are not finite any more; delete it, and begin with a lower learning_rate")
         done = Pretrained(
@@ -130,9 +131,19 @@ def pretrain(
             init=_name(init) if init else "",
         )
         if not held:
-            export(training.bilm, directory, module_card(done, about))
+            with _resumable(checkpoint):
+                export(training.bilm, directory, module_card(done, about))
         checkpoint.unlink(missing_ok=True)
     return done
+
+
+@contextmanager
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Says of what cannot be written that the work so far is kept."""
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error}; --resume goes on from {checkpoint}") from error
 
 
 def _initial(init: Path | None, config: BiLMConfig) -> tuple[BiLMConfig, dict | None]:
