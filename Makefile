@@ -51,13 +51,13 @@ bench: install  ## measure what the README quotes; needs an idle machine
 faults: install  ## kill or starve each verb at each of its writes (hours; goes on where it stopped; needs strace)
 	$(BIN)/python tests/faults.py
 
-MODEL ?= model
+MODEL ?= spamcli/assets/classifier
 fuzz: install  ## look for hostile messages and files, guided by coverage (two minutes)
 	mkdir -p work/fuzz/messages work/fuzz/files
 	$(BIN)/python tests/fuzz.py messages $(MODEL) -max_total_time=60 work/fuzz/messages tests/fuzz/messages
 	$(BIN)/python tests/fuzz.py files $(MODEL) -max_total_time=60 work/fuzz/files tests/fuzz/files
 
-soak: install  ## two million messages through one process (long)
+soak: install  ## two million messages through one process, twice, and eight at once (two hours; MODEL in float32)
 	$(BIN)/python tests/soak.py $(MODEL)
 
 # A file that is named twice is read twice as often. The text is not part of this project; docs/builtin-elmo.md names it.

@@ -8,6 +8,7 @@ which is another model than one that takes them after it.
 import hashlib
 import sqlite3
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from spamcli.errors import UnavailableError
 from spamcli.settings import BATCH_NUMBERS, BUILTIN, ClassifierSettings
 
 NUM_LAYERS = 3
-_VERSION = 3  # of pooling over the first tokens of what is seen; in the cache's name: count it up when these or pooling change
+_VERSION = 4  # of pooling over the first tokens of what is seen, and of rows; in the cache's name, counted up when these change
 
 
 class ELMo:
@@ -165,20 +166,38 @@ class PooledCache:
             yield database
 
     def read(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Those of the messages that are there: text -> float32 [3, dim]."""
+        """Those of the messages that are there: text -> float32 [3, dim]. Raises: sqlite3.DatabaseError."""
         found = {}
         with self._open() as database:
             for text in texts:
-                row = database.execute("SELECT layers FROM pooled WHERE message = ?", [_key(text)]).fetchone()
+                key = _key(text)
+                row = database.execute(f"{ROWS} WHERE message = ?", [key]).fetchone()
                 if row:
-                    found[text] = np.frombuffer(row[0], np.float32).reshape(NUM_LAYERS, -1)
+                    found[text] = np.frombuffer(checked(*row), np.float32).reshape(NUM_LAYERS, -1)
         return found
 
     def write(self, pooled: dict[str, np.ndarray]) -> None:
         """Add messages: text -> float32 [3, dim]."""
         with self._open() as database:
             rows = ((_key(text), layers.astype(np.float32).tobytes()) for text, layers in pooled.items())
-            database.executemany("INSERT OR IGNORE INTO pooled VALUES (?, ?)", rows)
+            summed = ((key, layers + _sum(key, layers)) for key, layers in rows)
+            database.executemany("INSERT OR IGNORE INTO pooled VALUES (?, ?)", summed)
+
+
+# A damaged value may be of another type, and text that is none.
+ROWS = "SELECT CAST(message AS BLOB), CAST(layers AS BLOB) FROM pooled"
+
+
+def checked(key: bytes, row: bytes) -> bytes:
+    """The layers of a row of ROWS. Raises: sqlite3.DatabaseError, if they are not as they were written under that key."""
+    layers, written = row[:-4], row[-4:]
+    if written != _sum(key, layers):
+        raise sqlite3.DatabaseError("a row is not as it was written")
+    return layers
+
+
+def _sum(key: bytes, layers: bytes) -> bytes:
+    return zlib.crc32(layers, zlib.crc32(key)).to_bytes(4, "little")
 
 
 def open_cache(directory: Path, fingerprint: str, pooling: str = ClassifierSettings.pooling) -> PooledCache | None:

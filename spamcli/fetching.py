@@ -1,5 +1,6 @@
 """Bytes from an address: no more of them than the caller allows, and not for longer."""
 
+import errno
 import math
 import re
 import sys
@@ -9,6 +10,8 @@ from typing import BinaryIO
 import pooch
 
 from spamcli.errors import UnavailableError, one_line
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Bar:
@@ -55,7 +58,7 @@ def fetch(
     Args:
         timeouts: seconds for the connection, and of silence.
         patience: seconds, each so many of which have to bring `least` bytes; by default the first have to bring all.
-    Raises: UnavailableError.
+    Raises: UnavailableError; OSError, if there is no room for what comes.
     """
     get = pooch.HTTPDownloader(
         bar or False, timeout=timeouts, headers={"Accept-Encoding": "identity"}, hooks={"response": _leave_redirect_unread}
@@ -70,6 +73,8 @@ def fetch(
                 before = body.size
             answer.get()
         except (OSError, ValueError) as error:  # all that requests raises
+            if getattr(error, "errno", None) in _NO_ROOM:
+                raise
             raise UnavailableError(_reason(error, timeouts)) from error
         finally:
             if bar and bar.shown:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spamcli.model_config import check_unpacked, reading
+from spamcli.model_config import check_arrays, reading
 from spamcli.protocols import normalise
 
 _ARRAYS = {  # dtype, dimensions
@@ -65,7 +65,7 @@ class Memory:
     @classmethod
     def load(cls, path: Path, files: int, dim: int) -> "Memory":
         """Raises: DataError, if it is damaged, names others than so many files, or has vectors of another dim."""
-        check_unpacked(path, _REPETITIVE)
+        check_arrays(path, _REPETITIVE)
         with reading(path), np.load(path, allow_pickle=False) as arrays:
             texts = json.loads(arrays["texts"].tobytes()) if "texts" in arrays else None
             memory = cls(*(arrays[name] for name in _ARRAYS), texts)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -105,10 +106,10 @@ def _parsed(values: dict) -> tuple[ModelConfig, dict, dict[str, str]] | None:
     files, learned = values.pop("files"), values.pop("learned")
     learned["stack"] = tuple(learned["stack"])
     config = ModelConfig(**values)
-    return (config, learned, files) if all(_sound(config, learned, files)) else None
+    return (config, learned, files) if all(_checks(config, learned, files)) else None
 
 
-def _sound(config: ModelConfig, learned: dict, files: dict[str, str]) -> Iterator[bool]:
+def _checks(config: ModelConfig, learned: dict, files: dict[str, str]) -> Iterator[bool]:
     """Whether each thing is what is relied upon later; what is asked first guards what comes behind."""
     settings = config.settings
     parts = {"heads", "memory"} if settings.static == "none" else {"heads", "memory", "wide"}
@@ -135,7 +136,7 @@ def _sound(config: ModelConfig, learned: dict, files: dict[str, str]) -> Iterato
 
 
 def _has_type(value: object, kind: type) -> bool:
-    """A whole number will do for a float."""
+    """Whether a value is of a field's type; a whole number will do for a float."""
     return isinstance(value, kind) or (type(value) is int and isinstance(0.0, kind))
 
 
@@ -183,6 +184,21 @@ def check_unpacked(path: Path, times: int = 16) -> None:
     """Raises: DataError, if a part, which is a zip, is none or unpacks to more than so many times its size."""
     with reading(path), zipfile.ZipFile(path) as file:
         check_size(path, sum(member.file_size for member in file.infolist()), times)
+
+
+def check_arrays(path: Path, times: int = 16) -> None:
+    """The same of an .npz; and no array is said to be larger than what is there. Raises: DataError."""
+    from numpy.lib import format  # not above: `doctor` reads configs where NumPy is broken
+
+    check_unpacked(path, times)
+    with reading(path), zipfile.ZipFile(path) as file:
+        for member in file.infolist():
+            with file.open(member) as array:
+                if format.read_magic(array) != (1, 0):  # which is what NumPy writes
+                    raise ValueError("another version of an array")
+                shape, _, dtype = format.read_array_header_1_0(array)
+                if math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise ValueError("an array is said to be larger than it is")
 
 
 def check_size(path: Path, unpacked: int, times: int) -> None:

@@ -21,7 +21,7 @@ import pooch
 
 from spamcli import saved_model
 from spamcli.characters import TOKENIZERS
-from spamcli.errors import NotFoundError, UnavailableError, one_line
+from spamcli.errors import NotFoundError, UnavailableError, WriteError, one_line
 from spamcli.fetching import Bar, Body, fetch, without_secrets
 from spamcli.files import finish_folder, unfinished_folder
 from spamcli.settings import BUILTIN
@@ -61,7 +61,7 @@ def resolve(handle: str, progress: bool = False, trust_module: bool = False, lim
     Args:
         progress: show that of a download on stderr.
         trust_module: as `load` takes it.
-    Raises: NotFoundError, no such directory; UnavailableError, the URL gives no working module.
+    Raises: NotFoundError, no such directory; UnavailableError, the URL gives no working module; WriteError, no room for it.
     """
     if handle == BUILTIN:
         return Path(__file__).parent / "assets" / "elmo"
@@ -169,8 +169,8 @@ def _fetched(url: str, progress: bool, trust_module: bool, limits: Limits) -> Pa
                 raise UnavailableError(str(error).replace(str(module), without_secrets(url))) from error
             _enter(module, final)
     except OSError as error:
-        raise UnavailableError(
-            f"{without_secrets(url)}: cannot be kept in {cache} ({one_line(error)}); set TFHUB_CACHE_DIR"
+        raise WriteError(
+            f"{without_secrets(url)}: cannot be kept in {cache} ({one_line(error)}); free some space, or set TFHUB_CACHE_DIR"
         ) from error
     return final
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from spamcli.characters import TOKENIZERS, as_seen
-from spamcli.model_config import check_unpacked, reading
+from spamcli.model_config import check_arrays, reading
 
 CHARACTERS = (2, 5)  # shortest and longest character n-gram, inside words with a space on either side
 WORDS = (1, 2)  # the same of word n-grams; words as the ELMo inside reads them, marks by themselves
@@ -259,7 +259,7 @@ class Wide:
     @classmethod
     def load(cls, path: Path, parts: int) -> "Wide":
         """Raises: DataError, if it is damaged, or does not have so many parts."""
-        check_unpacked(path)
+        check_arrays(path)
         with reading(path), np.load(path, allow_pickle=False) as arrays:
             read = {name: {} for name in _WEIGHTINGS}
             for key in arrays:

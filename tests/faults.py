@@ -33,7 +33,7 @@ KILLED, FULL = "signal=SIGKILL", "error=ENOSPC"
 _BY_PATH = "openat rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat link linkat symlink".split()
 _BY_FILE = "write pwrite64 writev pwritev ftruncate fallocate copy_file_range sendfile fsync fdatasync".split()
 _NO_ROOM = {"openat", "mkdir", "mkdirat", "write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync"}  # may find no room
-_NO_ERROR = re.compile(r"no cache can be kept|cache is not used|^[\d,]+ of [\d,]+: ")  # a line that says one, or how far it is
+_NO_ERROR = re.compile(r"no cache can be kept|cache is not used|^[\d,]+ of [\d,]+: ")  # without a cache; how far it is
 _CALL = re.compile(r'(\d+) +(\w+)\((?:\w+(?:<(?P<file>[^>]*)>)?(?:\(deleted\))?(?:, |\)| ))?(?:"(?P<name>[^"]*)")?(?P<rest>.*)')
 _DRAWN = re.compile(r"(?<=tempstate)\d+|(?<=_file)\w{8}|(?<=tmp/)(?!__)\w+|[0-9a-f]{8}-?[0-9a-f-]{24,}")  # differs each time
 
@@ -125,7 +125,8 @@ class Trials:
         result["state"] = self.seen()
         wrong = [result["state"]] if result["state"] not in ("old", "new") else []
         if fault == FULL:
-            wrong += after_full_disk(done, [name for name in self.left() if name != self.verb.keeps])
+            wrong += after_full_disk(done, self.left(), self.verb.keeps)
+            wrong += ["exit 0, and nothing new is there"] * (done.returncode == 0 and result["state"] != "new")
         if not (self.verb.refuses and result["state"] == "new"):
             again = run(box, self.verb.arguments)
             if again.returncode or self.seen() != "new":
@@ -146,9 +147,14 @@ class Trials:
         return [name for name in names if "/." in name] if self.after is None else sorted((names - self.after).elements())
 
 
-def after_full_disk(done: subprocess.CompletedProcess, left: list[str]) -> list[str]:
-    """What is wrong: a verb does without a cache, and says so; else it answers with one line and exit 74, having tidied up."""
-    wrong = [f"left behind by itself: {', '.join(left)}"] if left and done.returncode else []
+def after_full_disk(done: subprocess.CompletedProcess, left: list[str], keeps: str = "") -> list[str]:
+    """What is wrong: a verb does without a cache, and says so; else it answers with one line and exit 74, having tidied up.
+
+    What it keeps for its next run, it says.
+    """
+    wrong = [f"left behind by itself: {name}" for name in left if name != keeps and done.returncode]
+    if ("--resume goes on from" in done.stderr) != (keeps in left and done.returncode != 0):
+        wrong.append(f"it does not say what it keeps: {left}")
     lines = [line for line in done.stderr.splitlines() if not _NO_ERROR.search(line)]
     if done.returncode not in (0, 74) or (done.returncode and len(lines) != 1):
         wrong.append(f"exit {done.returncode}, {done.stderr.strip()[-300:]}")

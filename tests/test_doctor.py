@@ -20,9 +20,10 @@ from spamcli.doctor import cache, check, models, packages
 from spamcli.elmo import ELMo
 from spamcli.errors import DataError, NotFoundError, UnavailableError
 from spamcli.files import unfinished, unfinished_folder
+from spamcli.runtime import Runtime
 from spamcli.settings import POOLINGS
 
-from conftest import TINY_MESSAGES, edit_config  # isort: skip
+from conftest import TINY_MESSAGES, edit_config, needs_strace  # isort: skip
 
 MODELS = ["model", "default classifier"]
 BEFORE_MODELS = ["versions", "packages", "onnxruntime", "tensorflow", "elmo", "data", "disk", "cache"]
@@ -176,26 +177,25 @@ def execute(path: Path, statement: str, *values) -> None:
         database.execute(statement, values)
 
 
-def nan(path: Path) -> None:
-    """One number of one message, as a flipped bit can make it."""
+def number(path: Path) -> None:
+    """One bit of one number of one message."""
     with closing(sqlite3.connect(path)) as database, database:
         key, layers = database.execute("SELECT message, layers FROM pooled").fetchone()
-        numbers = np.frombuffer(layers, np.float32).copy()
-        numbers[-1] = np.nan
-        database.execute("UPDATE pooled SET layers = ? WHERE message = ?", [numbers.tobytes(), key])
+        flipped = bytes([layers[0] ^ 1]) + layers[1:]
+        database.execute("UPDATE pooled SET layers = ? WHERE message = ?", [flipped, key])
 
 
+OTHER_KEY = "UPDATE pooled SET message = ? WHERE message = (SELECT min(message) FROM pooled)"
 DAMAGE = {
     "header": ("sqlite", lambda path: flip(path, 3)),
     "page": ("sqlite", lambda path: flip(path, 4096, 255)),
     "truncated": ("sqlite", lambda path: truncate(path, 0.6)),
     "other file": ("sqlite", lambda path: path.write_bytes(b"no database " * 1000)),
     "schema": ("sqlite", lambda path: execute(path, "ALTER TABLE pooled RENAME COLUMN layers TO laysrs")),
-    "no number": ("sqlite", nan),
+    "number": ("sqlite", number),
     "half a vector": ("sqlite", lambda path: execute(path, "INSERT INTO pooled VALUES (?, ?)", b"k" * 16, b"short")),
-    "other key": ("sqlite", lambda path: execute(path, "INSERT INTO pooled VALUES (?, ?)", b"k", bytes(96))),
+    "other key": ("sqlite", lambda path: execute(path, OTHER_KEY, b"k" * 16)),
     "text": ("sqlite", lambda path: execute(path, "INSERT INTO pooled VALUES (?, ?)", b"k" * 16, "x" * 96)),
-    "layer 0": ("sqlite", lambda path: execute(path, "UPDATE pooled SET layers = ?", np.arange(24, dtype="<f4").tobytes())),
     "encoder, truncated": ("onnx", lambda path: truncate(path, 0.5)),
     "encoder, flipped": ("onnx", lambda path: flip(path, 0, 255)),
     "encoder, empty": ("onnx", lambda path: path.write_bytes(b"")),
@@ -215,7 +215,14 @@ def test_a_damaged_entry_is_removed_and_the_others_stay(pooled, damage):
     assert cache.verify().status == "ok"
 
 
-def test_vectors_of_maxima_are_an_elmos_too(tiny_elmo):
+def test_a_value_of_another_type_is_what_it_was(pooled):
+    """As one flipped bit makes it: the bytes are the same, and no text."""
+    (path,) = pooled.glob("*.sqlite")
+    execute(path, "UPDATE pooled SET layers = CAST(layers AS TEXT)")
+    assert cache.verify().status == "ok"
+
+
+def test_vectors_of_maxima_are_whole_too(tiny_elmo):
     folder = modules.cache_directory() / "pooled"
     for pooling in POOLINGS:
         ELMo(str(tiny_elmo), folder, pooling=pooling).pooled_layers(["see you", "at the station at six"])
@@ -242,14 +249,20 @@ def test_what_a_killed_process_left_goes_and_what_one_is_writing_stays(pooled):
         assert found.status == "repaired" and not left.exists() and folder.exists() and file.exists()
 
 
-def test_onnx_runtime_sends_and_keeps_nothing(tmp_path):
+@needs_strace
+def test_predict_sends_and_keeps_nothing(tmp_path):
+    """Nor does ONNX Runtime, whose telemetry is switched off. Sockets of this machine alone (AF_UNIX) are nobody's business."""
     places = {"HOME": tmp_path / "home", "XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "tmp"}
     for place in places.values():
         place.mkdir()
-    code = "from spamcli.doctor import packages; print(packages.onnxruntime().status)"
+    watched = ["strace", "-f", "-qq", "-e", "trace=socket,connect,sendto", "-o", str(tmp_path / "log")]
     env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-c", code], env=env | places, capture_output=True, text=True, check=True)
-    assert done.stdout == "ok\n" and not [path for place in places.values() for path in place.iterdir()]
+    command = [*watched, sys.executable, "-m", "spamcli", "predict", "hello"]
+    done = subprocess.run(command, env=env | places, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\thello\n") and "AF_INET" not in (tmp_path / "log").read_text()
+    assert not [path for place in places.values() for path in place.iterdir()]
+    asks = [*watched, sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
+    assert subprocess.run(asks, stderr=subprocess.DEVNULL).returncode and "AF_INET" in (tmp_path / "log").read_text()
 
 
 def test_a_fetched_module_that_does_not_load_is_removed(tiny_elmo, monkeypatch, tmp_path):
@@ -329,6 +342,17 @@ def test_a_model_that_the_user_named_has_to_be_there(cli, tmp_path):
 def test_a_model_without_an_onnx_file_is_none_the_worse(own_model):
     edit_config(own_model, lambda config: config["files"].pop("onnx"))
     assert "TensorFlow runs it" in models.on_onnxruntime(own_model).detail
+
+
+@pytest.mark.slow
+def test_of_a_model_in_int8_p_spam_may_move(cli):
+    """With its products' scale, which is of all that is in a batch."""
+    arguments = ["--data", TINY_MESSAGES, "--recipe", "tutorial", "--epochs", 1, "--quantize", "--model", "int8"]
+    assert cli("train", *arguments).exit_code == 0
+    found = models.on_onnxruntime(Path("int8"))
+    assert found.status == "ok" and "to 0.1 (" in found.detail
+    with pytest.raises(UnavailableError, match="move by"):
+        models._steady(lambda texts: Runtime(Path("int8")).p_spam(texts)[:, None], "update it")
 
 
 def test_an_elmo_of_a_url_is_not_fetched(own_model, tiny_elmo):

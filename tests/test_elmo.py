@@ -2,6 +2,7 @@
 
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 
 import numpy as np
@@ -164,6 +165,22 @@ def test_cache_with_damaged_pages_is_given_up_and_made_again(tiny_elmo, tmp_path
     again = CountingELMo(str(tiny_elmo), tmp_path)
     again.pooled_layers(many), again.pooled_layers(many)
     assert again.calls == 300
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [lambda layers: layers[:-16], lambda layers: layers[:1], lambda layers: "text", lambda layers: b"\1" + layers[1:], len],
+    ids=["short", "a byte", "text", "a number", "an integer"],
+)
+def test_a_row_that_is_not_as_it_was_written_is_no_vector(tiny_elmo, tmp_path, harm):
+    elmo = ELMo(str(tiny_elmo), tmp_path)
+    expected = elmo.pooled_layers(MESSAGES)
+    with closing(sqlite3.connect(elmo.cache.path)) as database, database:
+        key, layers = database.execute("SELECT message, layers FROM pooled").fetchone()
+        database.execute("UPDATE pooled SET layers = ? WHERE message = ?", [harm(layers), key])
+    with pytest.warns(UserWarning, match="not used any more .a row is not as it was written"):
+        np.testing.assert_allclose(ELMo(str(tiny_elmo), tmp_path).pooled_layers(MESSAGES), expected, atol=1e-5)
+    assert not elmo.cache.path.exists()
 
 
 def test_vectors_that_are_not_finite_are_no_vectors(tmp_path):

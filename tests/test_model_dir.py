@@ -262,6 +262,21 @@ def test_a_part_that_is_packed_to_burst_is_refused_before_it_is_unpacked(saved, 
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("part, name", [("memory", "vectors"), ("wide", "tf_idf.weights")])
+def test_an_array_that_says_it_is_larger_than_it_is_is_refused_before_there_is_room_for_it(saved, part, name):
+    (path,) = saved.glob(f"{part}-*")
+    with np.load(path) as arrays:
+        own = {key: arrays[key] for key in arrays}
+    packed, header = io.BytesIO(), {"descr": own[name].dtype.str, "fortran_order": False, "shape": (2**37,)}
+    np.savez(packed, **{key: values for key, values in own.items() if key != name})
+    with zipfile.ZipFile(packed, "a") as file, file.open(f"{name}.npy", "w") as array:
+        np.lib.format.write_array_header_1_0(array, header)
+        array.write(own[name].tobytes())
+    replace_part(saved, part, packed.getvalue())
+    with pytest.raises(DataError, match="damaged .ValueError.; train again"):
+        model_dir.load(saved)
+
+
 def test_weights_that_are_packed_inside_the_heads_are_refused_before_they_are_unpacked(saved, trained):
     weights, packed = io.BytesIO(), io.BytesIO()
     with h5py.File(weights, "w") as file:

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import resource
 import shutil
 import tarfile
 import threading
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from spamcli import modules
 from spamcli.elmo import ELMo
-from spamcli.errors import NotFoundError, UnavailableError
+from spamcli.errors import NotFoundError, UnavailableError, WriteError
 
 
 @pytest.fixture
@@ -150,6 +151,24 @@ def test_what_is_no_archive_is_refused(content, site, tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match="check the URL"):
         modules.resolve(f"{url}/elmo.tar.gz")
     assert list((tmp_path / "hub").iterdir()) == []
+
+
+def test_a_module_that_finds_no_room_is_no_fault_of_the_network(tiny_elmo, site, tmp_path, monkeypatch):
+    """No file may have more than 300 bytes; no folder be where a file is."""
+    folder, url, _ = site
+    pack(tiny_elmo, folder / "elmo.tar.gz")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limit[1]))
+    try:
+        with pytest.raises(WriteError, match="cannot be kept in .*File too large.; free some space, or set TFHUB_CACHE_DIR"):
+            modules.resolve(f"{url}/elmo.tar.gz")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not [path for path in modules.cache_directory().rglob("*") if path.is_file()]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(WriteError, match="cannot be kept in .*file"):
+        modules.resolve(f"{url}/elmo.tar.gz")
 
 
 def test_archive_without_a_module_or_cut_off(tiny_elmo, site, tmp_path):

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -132,16 +133,6 @@ def test_a_run_that_was_cut_off_is_resumed_and_ends_the_same(pretrained, files, 
     ours, theirs = resumed.perplexities, done.perplexities
     np.testing.assert_allclose([ours.forward, ours.backward], [theirs.forward, theirs.backward], rtol=1e-6)
     assert_same(stored_weights(directory), stored_weights(whole))
-    assert names(tmp_path) == ["module"]
-
-
-def test_a_module_that_cannot_be_written_leaves_the_checkpoint_and_says_so(files, tmp_path):
-    directory, settings = tmp_path / "module", replace(SETTINGS, tokens=100)
-    says = "module: exists already; .*; --resume goes on from .*module.checkpoint.npz$"
-    with pytest.raises(WriteError, match=says):
-        pretrain(files, directory, CONFIG, settings, progress=lambda *now: directory.mkdir(exist_ok=True))
-    directory.rmdir()
-    pretrain(files, directory, CONFIG, settings, resume=True)
     assert names(tmp_path) == ["module"]
 
 
@@ -392,13 +383,31 @@ def test_what_took_the_modules_place_meanwhile_is_not_taken_for_it(pretrained, f
         if not (tmp_path / "module").exists():
             shutil.copytree(pretrained[0], tmp_path / "module")
 
-    with pytest.raises(WriteError, match="exists already"):
+    says = "module: exists already; make room for it, and the same command with --resume goes on from .*module.checkpoint.npz$"
+    with pytest.raises(WriteError, match=says):
         pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), progress=take_the_place)
     assert names(tmp_path) == ["module", "module.checkpoint.npz"]
     assert stored_weights(tmp_path / "module").keys() == stored_weights(pretrained[0]).keys()
     shutil.rmtree(tmp_path / "module")
     pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), resume=True)
     assert names(tmp_path) == ["module"]
+
+
+def test_a_run_that_another_has_overtaken_leaves_its_checkpoint_alone(files, tmp_path):
+    """Both began with none; the second one's text comes late, by a pipe."""
+    os.mkfifo(tmp_path / "late.txt")
+
+    def overtake() -> None:
+        with open(tmp_path / "late.txt", "wb") as pipe:
+            (tmp_path / "module.checkpoint.npz").write_bytes(b"the other's")
+            pipe.write(files[0].read_bytes())
+
+    with ThreadPool(1) as pool:
+        other = pool.apply_async(overtake)
+        with pytest.raises(WriteError, match="module.checkpoint.npz: another run has begun to write it"):
+            pretrain([tmp_path / "late.txt"], tmp_path / "module", CONFIG, SETTINGS)
+        other.get()
+    assert (tmp_path / "module.checkpoint.npz").read_bytes() == b"the other's"
 
 
 def test_unreadable_text_leaves_nothing_behind(tmp_path):

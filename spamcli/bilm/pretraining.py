@@ -139,11 +139,12 @@ def pretrain(
 
 @contextmanager
 def _resumable(checkpoint: Path) -> Iterator[None]:
-    """Says of what cannot be written that the work so far is kept."""
+    """What to do about what cannot be written is another thing now that a checkpoint is there."""
     try:
         yield
     except WriteError as error:
-        raise WriteError(f"{error}; --resume goes on from {checkpoint}") from error
+        what = str(error).rpartition("; ")[0]
+        raise WriteError(f"{what}; make room for it, and the same command with --resume goes on from {checkpoint}") from error
 
 
 def _initial(init: Path | None, config: BiLMConfig) -> tuple[BiLMConfig, dict | None]:

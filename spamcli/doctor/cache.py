@@ -14,7 +14,6 @@ from pathlib import Path
 from spamcli.doctor.check import OK, REPAIRED, WARNING, Check, one_line, refused
 from spamcli.errors import UnavailableError, WriteError
 from spamcli.files import UNFINISHED, remove_abandoned
-from spamcli.settings import POOLINGS
 
 FREE = 10**9  # bytes: room for the original ELMo, as it comes and unpacked
 _POOLED, _ENCODER = r"mean(\+max)?-(\d+-)?[0-9a-f]{32}\.sqlite(-journal)?", r"encoder-\d+-([\w.+]+-)*[0-9a-f]{32}\.onnx"
@@ -158,15 +157,15 @@ def _encoder_damage(path: Path) -> str:
 
 def _pooled_damage(path: Path) -> str:
     """Raises: sqlite3.OperationalError, if it is in use."""
+    from spamcli.elmo import ROWS, checked
+
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as database:
             (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             if said != "ok":
                 return said
-            rows = database.execute("SELECT message, layers FROM pooled")
-            while some := rows.fetchmany(256):
-                if not _are_vectors(some, POOLINGS.get(path.name.partition("-")[0], 1)):
-                    return "vectors that no ELMo gave"
+            for row in database.execute(ROWS):
+                checked(*row)
     except sqlite3.OperationalError as error:
         if not str(error).startswith("no such"):  # table or column
             raise
@@ -174,16 +173,3 @@ def _pooled_damage(path: Path) -> str:
     except sqlite3.DatabaseError as error:
         return str(error)
     return ""
-
-
-def _are_vectors(rows: list[tuple], poolings: int) -> bool:
-    """Whether rows are 16 bytes and [3, dim] finite numbers, layer 0 beside itself in each pooling, as ELMo writes them."""
-    import numpy as np
-
-    if not all(isinstance(value, bytes) for row in rows for value in row):
-        return False
-    keys, lengths = {len(message) for message, _ in rows}, {len(layers) for _, layers in rows}
-    if keys != {16} or len(lengths) > 1 or lengths.pop() % (24 * poolings):
-        return False
-    vectors = np.frombuffer(b"".join(layers for _, layers in rows), np.float32).reshape(len(rows), 3, poolings, 2, -1)
-    return bool(np.isfinite(vectors).all() and (vectors[:, 0, :, 0] == vectors[:, 0, :, 1]).all())

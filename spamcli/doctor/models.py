@@ -13,6 +13,7 @@ from spamcli.settings import BUILTIN
 
 BUILTIN_FINGERPRINT = "2d926de61d16834efea28526c6bbc1b847e534936d56b238b49c4abdc9272828"  # of the ELMo inside the package
 TOLERANCE = 1e-5  # of p_spam and pooled layers, a message's in one company against another
+INT8_TOLERANCE = 0.1  # of p_spam alone: in int8 it moves, by a hundredth or so
 MESSAGES = ("ok", "See you at the station at six", "WIN £500 now!!! call 09061 0000", "don't - I'll   wait (there)", "😀 ñandú")
 LONG = "is this one as long as they come " * 8  # and still in one batch with the others
 
@@ -75,16 +76,19 @@ def on_onnxruntime(directory: Path) -> Check:
     from spamcli.characters import TOKENIZERS
     from spamcli.runtime import Runtime
 
-    if "onnx" not in read_config(directory)[2]:
+    config, _, files = read_config(directory)
+    if "onnx" not in files:
         return Check(OK, "this model's ELMo has no ONNX form, so TensorFlow runs it")
-    runtime = Runtime(directory)
+    runtime, remedy = Runtime(directory), install(["onnxruntime"])
+    if config.settings.precision == "int8":
+        return _steady(lambda texts: runtime.p_spam(texts)[:, None], remedy, INT8_TOLERANCE)
     split = TOKENIZERS[runtime.config.elmo["tokenizer"]]
 
     def compute(texts):
         _, pooled = runtime.session.run([split(text) for text in texts], np.zeros(len(texts)))
         return np.column_stack([runtime.p_spam(texts), pooled.reshape(len(texts), -1)])
 
-    return _steady(compute, install(["onnxruntime"]))
+    return _steady(compute, remedy)
 
 
 def on_tensorflow(directory: Path, elmo: str | None) -> Check:
@@ -117,13 +121,13 @@ def _local(handle: str, fingerprint: str) -> str | None:
     return next((str(path) for path in fetched_modules() if modules.fingerprint(path) == fingerprint), None)
 
 
-def _steady(compute: Callable, remedy: str) -> Check:
+def _steady(compute: Callable, remedy: str, tolerance: float = TOLERANCE) -> Check:
     """Whether texts have the numbers, float [texts, n], that they have alone: in a batch, in another order, beside LONG."""
     import numpy as np
 
     alone = np.concatenate([compute([message]) for message in MESSAGES])
     together = compute(MESSAGES), compute(MESSAGES[::-1])[::-1], compute([LONG, *MESSAGES])[1:]
     difference = float(max(np.abs(numbers - alone).max() for numbers in together))
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
         raise UnavailableError(f"a message's numbers move by {difference:.1g} with its company; {remedy}")
-    return Check(OK, f"a message has the same numbers in any company (they move by {difference:.1g})")
+    return Check(OK, f"a message has the same numbers in any company, to {tolerance:g} (they move by {difference:.1g})")
