@@ -125,7 +125,7 @@ class Trials:
         result["state"] = self.seen()
         wrong = [result["state"]] if result["state"] not in ("old", "new") else []
         if fault == FULL:
-            wrong += after_full_disk(done, self.left(), self.verb.keeps)
+            wrong += self.after_full_disk(done)
             wrong += ["exit 0, and nothing new is there"] * (done.returncode == 0 and result["state"] != "new")
         if not (self.verb.refuses and result["state"] == "new"):
             again = run(box, self.verb.arguments)
@@ -133,6 +133,19 @@ class Trials:
                 wrong.append(f"next run: exit {again.returncode}, {self.seen()}, {again.stderr.strip()[-300:]}")
         wrong += [f"left behind: {name}" for name in self.left()]
         return result | {"wrong": wrong}
+
+    def after_full_disk(self, done: subprocess.CompletedProcess) -> list[str]:
+        """What is wrong: a verb does without a cache, and says so; else it answers with one line and exit 74, having tidied up.
+
+        What it keeps for its next run, it says.
+        """
+        failed, keeps = done.returncode != 0, self.verb.keeps
+        wrong = [f"left behind by itself: {name}" for name in self.left() if failed and name != keeps]
+        kept = failed and bool(keeps) and (self.folder / keeps).exists()
+        lines = [line for line in done.stderr.splitlines() if not _NO_ERROR.search(line)]
+        if done.returncode not in (0, 74) or (failed and len(lines) != 1) or kept != ("--resume goes on" in done.stderr):
+            wrong.append(f"exit {done.returncode}, {done.stderr.strip()[-300:]}")
+        return wrong
 
     def seen(self) -> str:
         """What the box holds: old, new, or what the reader says is wrong with it."""
@@ -145,20 +158,6 @@ class Trials:
         """What should not be there; before it is recorded, what is hidden."""
         names = listing(self.folder)
         return [name for name in names if "/." in name] if self.after is None else sorted((names - self.after).elements())
-
-
-def after_full_disk(done: subprocess.CompletedProcess, left: list[str], keeps: str = "") -> list[str]:
-    """What is wrong: a verb does without a cache, and says so; else it answers with one line and exit 74, having tidied up.
-
-    What it keeps for its next run, it says.
-    """
-    wrong = [f"left behind by itself: {name}" for name in left if name != keeps and done.returncode]
-    if ("--resume goes on from" in done.stderr) != (keeps in left and done.returncode != 0):
-        wrong.append(f"it does not say what it keeps: {left}")
-    lines = [line for line in done.stderr.splitlines() if not _NO_ERROR.search(line)]
-    if done.returncode not in (0, 74) or (done.returncode and len(lines) != 1):
-        wrong.append(f"exit {done.returncode}, {done.stderr.strip()[-300:]}")
-    return wrong
 
 
 def sample(faults: list, most: int, seed: int = 1) -> list:
