@@ -21,7 +21,7 @@ from spamcli.errors import UnavailableError
 from spamcli.settings import BATCH_NUMBERS, BUILTIN, ClassifierSettings
 
 NUM_LAYERS = 3
-_VERSION = 4  # of pooling over the first tokens of what is seen, and of rows; in the cache's name, counted up when these change
+VERSION = 4  # of pooling over the first tokens of what is seen, and of rows; in the cache's name, counted up when these change
 
 
 class ELMo:
@@ -35,7 +35,7 @@ class ELMo:
         progress: show the download of a module on stderr.
         trust_module: load the module whatever it could do: a SavedModel is a program.
         pooling: one of POOLINGS.
-    Raises: UnavailableError, NotFoundError.
+    Raises: UnavailableError, NotFoundError, WriteError.
     """
 
     def __init__(
@@ -184,8 +184,8 @@ class PooledCache:
             database.executemany("INSERT OR IGNORE INTO pooled VALUES (?, ?)", summed)
 
 
-# A damaged value may be of another type, and text that is none.
-ROWS = "SELECT CAST(message AS BLOB), CAST(layers AS BLOB) FROM pooled"
+# A damaged value may be of another type, text that is none, or nothing.
+ROWS = "SELECT CAST(message AS BLOB), IFNULL(CAST(layers AS BLOB), x'') FROM pooled"
 
 
 def checked(key: bytes, row: bytes) -> bytes:
@@ -202,7 +202,7 @@ def _sum(key: bytes, layers: bytes) -> bytes:
 
 def open_cache(directory: Path, fingerprint: str, pooling: str = ClassifierSettings.pooling) -> PooledCache | None:
     """The cache of a module's pooled layers, or None with a warning where it cannot be kept."""
-    path = directory / f"{pooling}-{_VERSION}-{fingerprint[:32]}.sqlite"
+    path = directory / f"{pooling}-{VERSION}-{fingerprint[:32]}.sqlite"
     try:
         return PooledCache(path)
     except (OSError, sqlite3.OperationalError) as error:

@@ -1,6 +1,5 @@
 """Bytes from an address: no more of them than the caller allows, and not for longer."""
 
-import errno
 import math
 import re
 import sys
@@ -9,9 +8,7 @@ from typing import BinaryIO
 
 import pooch
 
-from spamcli.errors import UnavailableError, one_line
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from spamcli.errors import UnavailableError, WriteError, one_line
 
 
 class Bar:
@@ -44,7 +41,10 @@ class Body:
         self.size += len(chunk)
         if self.size > self.limit:
             raise UnavailableError(f"longer than {self.limit:,} bytes")
-        return self.file.write(chunk)
+        try:
+            return self.file.write(chunk)
+        except OSError as error:  # the disk's, which `fetch` would take for the address's
+            raise WriteError(one_line(error)) from error
 
     def flush(self) -> None:
         """Nothing: pooch asks for it at every kilobyte."""
@@ -58,7 +58,7 @@ def fetch(
     Args:
         timeouts: seconds for the connection, and of silence.
         patience: seconds, each so many of which have to bring `least` bytes; by default the first have to bring all.
-    Raises: UnavailableError; OSError, if there is no room for what comes.
+    Raises: UnavailableError; WriteError, if what comes cannot be kept.
     """
     get = pooch.HTTPDownloader(
         bar or False, timeout=timeouts, headers={"Accept-Encoding": "identity"}, hooks={"response": _leave_redirect_unread}
@@ -73,8 +73,6 @@ def fetch(
                 before = body.size
             answer.get()
         except (OSError, ValueError) as error:  # all that requests raises
-            if getattr(error, "errno", None) in _NO_ROOM:
-                raise
             raise UnavailableError(_reason(error, timeouts)) from error
         finally:
             if bar and bar.shown:

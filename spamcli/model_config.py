@@ -197,7 +197,7 @@ def check_arrays(path: Path, times: int = 16) -> None:
                 if format.read_magic(array) != (1, 0):  # which is what NumPy writes
                     raise ValueError("another version of an array")
                 shape, _, dtype = format.read_array_header_1_0(array)
-                if math.prod(shape) * dtype.itemsize > member.file_size:
+                if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > member.file_size:
                     raise ValueError("an array is said to be larger than it is")
 
 

@@ -43,7 +43,7 @@ class Limits:
     unpacked_bytes: int = 2_000_000_000
     members: int = 1_000  # files and folders
     depth: int = 16  # folders in folders
-    name: int = 200  # characters of a file's or folder's own
+    name: int = 200  # bytes of a file's or folder's own
     header_bytes: int = 2**20  # of what an archive says about one member, long names included
 
 
@@ -61,7 +61,7 @@ def resolve(handle: str, progress: bool = False, trust_module: bool = False, lim
     Args:
         progress: show that of a download on stderr.
         trust_module: as `load` takes it.
-    Raises: NotFoundError, no such directory; UnavailableError, the URL gives no working module; WriteError, no room for it.
+    Raises: NotFoundError, no such directory; UnavailableError, the URL gives no working module; WriteError, it cannot be kept.
     """
     if handle == BUILTIN:
         return Path(__file__).parent / "assets" / "elmo"
@@ -168,7 +168,7 @@ def _fetched(url: str, progress: bool, trust_module: bool, limits: Limits) -> Pa
             except UnavailableError as error:  # which names a folder that is gone by the time it is read
                 raise UnavailableError(str(error).replace(str(module), without_secrets(url))) from error
             _enter(module, final)
-    except OSError as error:
+    except (OSError, WriteError) as error:
         raise WriteError(
             f"{without_secrets(url)}: cannot be kept in {cache} ({one_line(error)}); free some space, or set TFHUB_CACHE_DIR"
         ) from error
@@ -258,6 +258,6 @@ def _why_not(member: tarfile.TarInfo, limits: Limits) -> str:
         return f"holds {name}, neither a file nor a folder"
     if path.is_absolute() or path.drive or ".." in path.parts:
         return f"holds {name}, which leads out of it"
-    if len(path.parts) > limits.depth or max(map(len, path.parts), default=0) > limits.name:
+    if len(path.parts) > limits.depth or max(map(len, map(os.fsencode, path.parts)), default=0) > limits.name:
         return f"holds {name}, which is too deep or too long a name"
     return ""

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would what tests start
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
 
-missing = not shutil.which("strace") and os.environ.get("CI") != "true"  # where it can be had, so a failure there
-needs_strace = pytest.mark.skipif(missing, reason="needs strace")
+no_strace = not shutil.which("strace") and os.environ.get("CI") != "true"  # where it can be had, so a failure there
+needs_strace = pytest.mark.skipif(no_strace, reason="needs strace")
 
 ROOT = Path(__file__).parents[1]
 TINY_MESSAGES = ROOT / "tests" / "tiny_messages.csv"

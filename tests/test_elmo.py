@@ -169,8 +169,15 @@ def test_cache_with_damaged_pages_is_given_up_and_made_again(tiny_elmo, tmp_path
 
 @pytest.mark.parametrize(
     "harm",
-    [lambda layers: layers[:-16], lambda layers: layers[:1], lambda layers: "text", lambda layers: b"\1" + layers[1:], len],
-    ids=["short", "a byte", "text", "a number", "an integer"],
+    [
+        lambda layers: layers[:-16],
+        lambda layers: layers[:1],
+        lambda layers: "text",
+        lambda layers: b"\1" + layers[1:],
+        len,
+        lambda layers: None,
+    ],
+    ids=["short", "a byte", "text", "a number", "an integer", "nothing"],
 )
 def test_a_row_that_is_not_as_it_was_written_is_no_vector(tiny_elmo, tmp_path, harm):
     elmo = ELMo(str(tiny_elmo), tmp_path)

@@ -21,7 +21,7 @@ from spamcli.elmo import PooledCache
 pytestmark = [pytest.mark.slow, needs_strace]
 SEED = 42
 RENAMES = {"import": 6, "train": 7, "pretrain": 3, "evaluate": 1}  # of the many points that are slow to try: these, at least
-SYNCS = {"import": 9, "train": 6, "pretrain": 14, "evaluate": 1}  # of these verbs, the last file that is not for people alone
+SYNCS = {"import": 9, "train": 6, "pretrain": 14, "evaluate": 1}  # at these the last file that a program reads is written
 VERBS = {verb.name: verb for verb in verbs()}
 every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
 

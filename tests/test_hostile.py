@@ -264,6 +264,7 @@ ARCHIVES = {  # what is in it, given a folder that is none of its business; and 
     "the same file twice": (lambda out: tar(GRAPH, GRAPH), "File exists"),
     "a file and below it": (lambda out: tar(GRAPH, member("a", b"x"), member("a/b", b"x")), "not a .tar.gz"),
     "a name without end": (lambda out: tar(GRAPH, member("n" * 5000, b"x")), "too long a name"),
+    "a name of many bytes": (lambda out: tar(GRAPH, member("é" * 200, b"x")), "too long a name"),
     "a name with a zero": (lambda out: tar(GRAPH, member("a", pax_headers={"path": "a\0b"})), "null byte"),
     "lines in a name": (lambda out: tar(GRAPH, member("a\nb\x1b[2J", **LINK)), "neither a file"),
     "no module": (lambda out: tar(member("a.txt", b"x")), "no saved_model.pb"),

@@ -263,11 +263,12 @@ def test_a_part_that_is_packed_to_burst_is_refused_before_it_is_unpacked(saved, 
 
 
 @pytest.mark.parametrize("part, name", [("memory", "vectors"), ("wide", "tf_idf.weights")])
-def test_an_array_that_says_it_is_larger_than_it_is_is_refused_before_there_is_room_for_it(saved, part, name):
+@pytest.mark.parametrize("shape", [(2**37,), (-3, (2**64 - 2**37) // 3)])  # the second one's product has 2 ** 37 for 64 bits
+def test_an_array_that_says_it_is_larger_than_it_is_is_refused_before_there_is_room_for_it(saved, part, name, shape):
     (path,) = saved.glob(f"{part}-*")
     with np.load(path) as arrays:
         own = {key: arrays[key] for key in arrays}
-    packed, header = io.BytesIO(), {"descr": own[name].dtype.str, "fortran_order": False, "shape": (2**37,)}
+    packed, header = io.BytesIO(), {"descr": own[name].dtype.str, "fortran_order": False, "shape": shape}
     np.savez(packed, **{key: values for key, values in own.items() if key != name})
     with zipfile.ZipFile(packed, "a") as file, file.open(f"{name}.npy", "w") as array:
         np.lib.format.write_array_header_1_0(array, header)

@@ -383,10 +383,12 @@ def test_what_took_the_modules_place_meanwhile_is_not_taken_for_it(pretrained, f
         if not (tmp_path / "module").exists():
             shutil.copytree(pretrained[0], tmp_path / "module")
 
-    says = "module: exists already; make room for it, and the same command with --resume goes on from .*module.checkpoint.npz$"
+    says = "module: exists already; put that right, and the same command with --resume goes on from .*module.checkpoint.npz$"
     with pytest.raises(WriteError, match=says):
         pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), progress=take_the_place)
     assert names(tmp_path) == ["module", "module.checkpoint.npz"]
+    with pytest.raises(WriteError, match=says):
+        pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), resume=True)
     assert stored_weights(tmp_path / "module").keys() == stored_weights(pretrained[0]).keys()
     shutil.rmtree(tmp_path / "module")
     pretrain(files, tmp_path / "module", CONFIG, replace(SETTINGS, seed=2), resume=True)

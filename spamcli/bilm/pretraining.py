@@ -108,7 +108,8 @@ def pretrain(
             training.restore(checkpoint)
             held = _holds(directory, training.bilm)  # a run was killed that had only its checkpoint left to delete
             if not held:
-                refuse_existing(directory)
+                with _resumable(checkpoint):
+                    refuse_existing(directory)
         elif os.path.exists(checkpoint):
             raise WriteError(f"{checkpoint}: another run has begun to write it; name another directory with -o")
         else:
@@ -143,8 +144,8 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        what = str(error).rpartition("; ")[0]
-        raise WriteError(f"{what}; make room for it, and the same command with --resume goes on from {checkpoint}") from error
+        what = str(error).rpartition("; ")[0] or error
+        raise WriteError(f"{what}; put that right, and the same command with --resume goes on from {checkpoint}") from error
 
 
 def _initial(init: Path | None, config: BiLMConfig) -> tuple[BiLMConfig, dict | None]:

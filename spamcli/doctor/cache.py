@@ -156,16 +156,20 @@ def _encoder_damage(path: Path) -> str:
 
 
 def _pooled_damage(path: Path) -> str:
-    """Raises: sqlite3.OperationalError, if it is in use."""
-    from spamcli.elmo import ROWS, checked
+    """Of another version of spamcli, whose rows are its own, as far as SQLite knows.
+
+    Raises: sqlite3.OperationalError, if it is in use.
+    """
+    from spamcli.elmo import ROWS, VERSION, checked
 
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as database:
             (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             if said != "ok":
                 return said
-            for row in database.execute(ROWS):
-                checked(*row)
+            if path.name.split("-")[1] == str(VERSION):
+                for row in database.execute(ROWS):
+                    checked(*row)
     except sqlite3.OperationalError as error:
         if not str(error).startswith("no such"):  # table or column
             raise

@@ -13,7 +13,7 @@ from spamcli.settings import BUILTIN
 
 BUILTIN_FINGERPRINT = "2d926de61d16834efea28526c6bbc1b847e534936d56b238b49c4abdc9272828"  # of the ELMo inside the package
 TOLERANCE = 1e-5  # of p_spam and pooled layers, a message's in one company against another
-INT8_TOLERANCE = 0.1  # of p_spam alone: in int8 it moves, by a hundredth or so
+INT8_TOLERANCE = 0.1  # of p_spam alone in int8, where it moves: three times what was ever seen
 MESSAGES = ("ok", "See you at the station at six", "WIN £500 now!!! call 09061 0000", "don't - I'll   wait (there)", "😀 ñandú")
 LONG = "is this one as long as they come " * 8  # and still in one batch with the others
 
