@@ -240,6 +240,13 @@ def test_a_config_that_contradicts_itself_is_refused_in_one_line(saved, change):
     assert "\n" not in str(failure.value)
 
 
+def test_a_model_of_another_version_is_called_that(saved):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"format": config["format"] - 1, "new": {}}))
+    with pytest.raises(DataError, match="damaged, or written by another version of spamcli; train again"):
+        model_config.read_config(saved)
+
+
 def replace_part(directory, part, content: bytes):
     """As a stranger would: under a name that holds its hash."""
     name = f"{part}-{hashlib.sha256(content).hexdigest()}{'.keras' if part == 'heads' else '.npz'}"
